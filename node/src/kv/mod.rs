@@ -1,0 +1,7 @@
+//! What can be done to the log keyspace, and what comes of it, as plain values: no I/O, no clock, no chance.
+
+pub mod operation;
+pub mod reading;
+
+pub use operation::{Condition, Idempotency, Operation, Outcome, Write};
+pub use reading::{Freshness, Page, PageQuery, Reading, Versioned};
