@@ -33,12 +33,22 @@ pub async fn muster_reading(args: &[&str], input: &[u8]) -> Said {
     run("muster", args, input).await
 }
 
+/// Runs `muster` on a machine of its own (see [`Net`](crate::netns::Net)).
+pub async fn muster_on(namespace: &str, args: &[&str]) -> Said {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(binaries::program("muster"));
+    finish(command, "muster", args, b"").await
+}
+
 /// Runs any of the programs to its end.
 ///
 /// # Panics
 /// When it does not end in time.
 pub async fn run(program: &str, args: &[&str], input: &[u8]) -> Said {
-    let mut command = Command::new(binaries::program(program));
+    finish(Command::new(binaries::program(program)), program, args, input).await
+}
+
+async fn finish(mut command: Command, program: &str, args: &[&str], input: &[u8]) -> Said {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MUSTER_")) {
         command.env_remove(name);
     }

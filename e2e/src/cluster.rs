@@ -28,6 +28,7 @@ pub struct Plan {
     expect: Option<usize>,
     args: Vec<String>,
     registry_args: Vec<String>,
+    told_of_registry: bool,
 }
 
 /// A registry, its nodes, and the folder with all their data. Everything ends with it.
@@ -49,7 +50,13 @@ pub struct Cluster {
 impl Plan {
     /// One registry and so many nodes.
     pub fn new(nodes: usize) -> Self {
-        Self { nodes, expect: None, args: Vec::new(), registry_args: Vec::new() }
+        Self { nodes, expect: None, args: Vec::new(), registry_args: Vec::new(), told_of_registry: true }
+    }
+
+    /// With nodes that know of no registry.
+    pub fn without_registry(mut self) -> Self {
+        self.told_of_registry = false;
+        self
     }
 
     /// With `--bootstrap-expect` other than the number of nodes.
@@ -79,8 +86,11 @@ impl Plan {
         let more: Vec<&str> = self.registry_args.iter().map(String::as_str).collect();
         let registry = RegistryServer::new(&dir.path().join("registry"), at, &more);
         let expect = self.expect.unwrap_or(self.nodes).max(1);
-        let mut args = vec!["-ra".to_owned(), registry.url()];
-        args.extend(["--bootstrap-expect".to_owned(), expect.to_string()]);
+        let mut args = Vec::new();
+        if self.told_of_registry {
+            args.extend(["-ra".to_owned(), registry.url()]);
+            args.extend(["--bootstrap-expect".to_owned(), expect.to_string()]);
+        }
         args.extend(self.args);
         let mut cluster = Cluster { registry, nodes: Vec::new(), http: Http::default(), ip, args, dir };
         for _ in 0..self.nodes {
