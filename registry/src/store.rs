@@ -322,7 +322,7 @@ mod tests {
             cluster: "muster".to_owned(),
             http: "n1.lan:8050".parse().unwrap(),
             peer: "[::1]:8051".parse().unwrap(),
-            cluster_id: (n % 2 == 0).then(|| id(100)),
+            cluster_id: n.is_multiple_of(2).then(|| id(100)),
             expect: 3,
             observed_ip: "10.0.0.1".parse().unwrap(),
         }

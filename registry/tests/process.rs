@@ -1,4 +1,5 @@
 //! The real program: killed, restarted, refused.
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may unwrap: a panic is its verdict")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
