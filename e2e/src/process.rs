@@ -22,6 +22,8 @@ const SHOWN: usize = 150;
 const KEPT: usize = 50_000;
 /// 20 s for a server to be ready: it takes a fraction of a second unless the machine is overloaded.
 pub const READY_WITHIN: Duration = Duration::from_secs(20);
+/// 15 s for a process to end its own children: more than it gives them itself.
+const ITS_CHILDREN: Duration = Duration::from_secs(15);
 
 /// A program that can be started several times over the same arguments.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub struct Process {
     args: Vec<String>,
     env: Vec<(String, String)>,
     netns: Option<String>,
+    has_children: bool,
     child: Option<Child>,
     log: Log,
     /// Where the current run's lines begin.
@@ -48,7 +51,7 @@ impl Process {
     pub fn new(name: impl Into<String>, program: PathBuf, args: impl IntoIterator<Item = String>) -> Self {
         let log = Log { lines: Arc::default(), since: Instant::now() };
         let (args, name) = (args.into_iter().collect(), name.into());
-        Self { name, program, args, env: Vec::new(), netns: None, child: None, log, run_starts: 0 }
+        Self { name, program, args, env: Vec::new(), netns: None, has_children: false, child: None, log, run_starts: 0 }
     }
 
     /// With an environment variable more.
@@ -60,6 +63,12 @@ impl Process {
     /// Within a network namespace.
     pub fn in_netns(mut self, namespace: impl Into<String>) -> Self {
         self.netns = Some(namespace.into());
+        self
+    }
+
+    /// That ends its own children when it is told to stop, and could not if it were killed.
+    pub fn with_children(mut self) -> Self {
+        self.has_children = true;
         self
     }
 
@@ -119,7 +128,8 @@ impl Process {
 
     /// What its `ready` line says, if this run has written one.
     pub fn ready_now(&self) -> Option<Ready> {
-        self.log.lines()[self.run_starts..].iter().find_map(|line| ready::parse(line.get(11..)?))
+        // The last one: a node that sets its data aside starts anew within one process.
+        self.log.lines()[self.run_starts..].iter().rev().find_map(|line| ready::parse(line.get(11..)?))
     }
 
     /// The id of the running process.
@@ -213,6 +223,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.has_children && self.is_running() {
+            self.send_terminate();
+            let deadline = Instant::now() + ITS_CHILDREN;
+            while self.exited().is_none() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
         if let Some(mut child) = self.child.take() {
             // SIGKILL ends a stopped process as well.
             let _ = child.kill();

@@ -263,6 +263,8 @@ async fn a_node_that_is_set_back_to_an_old_disk_does_not_vote_as_if_nothing_had_
     cluster.nodes[old].start().await;
     // It says so, and comes back under a new identity.
     let fresh = eventually("the node that was set back has a new identity", LATER, async || {
+        // It starts anew, and with it its ports may be others.
+        cluster.nodes[old].ready().await;
         let members = cluster.nodes[old].members(&cluster.http).await?;
         (members.local != before).then_some(members.local)
     })
