@@ -1,87 +1,55 @@
-//! The [`Client`] and how it is built.
+//! The [`Client`]: what its clones share, and the loop that every call goes through.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
+use super::builder::{Builder, endpoint};
+use super::discovery::Discovery;
 use super::error::{Error, Tried};
-use super::transport::{Answer, Request, Transport};
-use crate::api::Outcome;
+use super::retry::{self, Next};
+use super::routes::{Aim, Endpoint, Routes};
+use super::transport::{Answer, Limits, Request, Transport};
+use crate::api::{ErrorCode, Outcome, header};
 
-/// 10 s for a call with all its attempts: twice the time that a node waits for a leader.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A client of one Muster cluster. Cloning is cheap, and clones share their connections.
+/// A client of one Muster cluster.
+///
+/// Cloning is cheap. Clones share their connections, what they know of the nodes, and the highest revision that any of
+/// them has seen: what one wrote, every other reads.
+///
+/// Dropping the future of a write before it is done leaves the outcome unknown.
 #[derive(Debug, Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    transport: Transport,
-    endpoints: Vec<String>,
-    /// The endpoint that answered last: asked first.
-    current: AtomicUsize,
-    timeout: Duration,
+pub(super) struct Shared {
+    pub(super) transport: Transport,
+    pub(super) settings: Settings,
+    routes: Mutex<Routes>,
+    pub(super) discovery: Discovery,
+    /// The highest revision seen, 0 before any. Shared with clients of single nodes ([`Client::at`]).
+    seen: Arc<AtomicU64>,
+    /// Whether any node ever answered: a wrong address is reported at once, a cluster that was there is waited for.
+    answered: AtomicBool,
+    /// Makes idempotency keys unique, together with `writes`.
+    identity: Uuid,
+    writes: AtomicU64,
 }
 
-/// Collects what a [`Client`] needs to know.
-#[derive(Debug, Clone, Default)]
-pub struct Builder {
-    endpoints: Vec<String>,
-    timeout: Option<Duration>,
-}
-
-impl Builder {
-    /// Adds a node's client port, `http://host:port` (`host:port` will do).
-    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoints.push(url.into());
-        self
-    }
-
-    /// Adds several at once.
-    pub fn endpoints<T: Into<String>>(mut self, urls: impl IntoIterator<Item = T>) -> Self {
-        self.endpoints.extend(urls.into_iter().map(Into::into));
-        self
-    }
-
-    /// How long a call may take with all its attempts; 10 s when not given.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Checks the addresses. Nothing is sent yet.
-    pub fn build(self) -> Result<Client, Error> {
-        let endpoints = self.endpoints.iter().map(|url| endpoint(url)).collect::<Result<Vec<_>, _>>()?;
-        if endpoints.is_empty() {
-            return Err(Error::Invalid("no endpoint is given; name a node's client port".to_owned()));
-        }
-        let shared = Shared {
-            transport: Transport::new()?,
-            endpoints,
-            current: AtomicUsize::new(0),
-            timeout: self.timeout.unwrap_or(TIMEOUT),
-        };
-        Ok(Client { shared: Arc::new(shared) })
-    }
-}
-
-/// `http://host:port` without anything behind it.
-fn endpoint(url: &str) -> Result<String, Error> {
-    let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let refuse = |why: &str| Error::Invalid(format!("`{url}` is not an endpoint: {why}; write http://HOST:PORT"));
-    let parsed = reqwest::Url::parse(&whole).map_err(|error| refuse(&error.to_string()))?;
-    if parsed.scheme() != "http" {
-        return Err(refuse("only http is spoken"));
-    }
-    if parsed.host_str().is_none_or(str::is_empty) || !matches!(parsed.path(), "" | "/") || parsed.query().is_some() {
-        return Err(refuse("it must be a host and a port"));
-    }
-    Ok(whole.trim_end_matches('/').to_owned())
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) registries: Vec<Endpoint>,
+    pub(super) cluster: String,
+    pub(super) timeout: Duration,
+    pub(super) attempt_timeout: Duration,
+    pub(super) connect_timeout: Duration,
+    pub(super) discovery: bool,
+    pub(super) read_your_writes: bool,
 }
 
 impl Client {
@@ -90,44 +58,235 @@ impl Client {
         Builder::default()
     }
 
-    /// Sends to the endpoint that answered last, and to the others when it cannot be reached. A write moves on only
-    /// while it is certain that no node got it.
-    pub(super) async fn call(&self, request: &Request, timeout: Option<Duration>) -> Result<Answer, Error> {
-        let shared = &self.shared;
-        let deadline = Instant::now() + timeout.unwrap_or(shared.timeout);
-        let first = shared.current.load(Ordering::Relaxed);
-        let mut tried = Vec::new();
-        for step in 0..shared.endpoints.len() {
-            let index = (first + step) % shared.endpoints.len();
-            let endpoint = &shared.endpoints[index];
-            match shared.transport.send(endpoint, request, deadline.saturating_duration_since(Instant::now())).await {
-                Ok(answer) => {
-                    shared.current.store(index, Ordering::Relaxed);
+    pub(super) fn new(settings: Settings, endpoints: Vec<Endpoint>) -> Result<Self, Error> {
+        let transport = Transport::new(settings.connect_timeout)?;
+        Ok(Self::over(transport, settings, endpoints, Arc::default()))
+    }
+
+    fn over(transport: Transport, settings: Settings, endpoints: Vec<Endpoint>, seen: Arc<AtomicU64>) -> Self {
+        let shared = Shared {
+            transport,
+            settings,
+            routes: Mutex::new(Routes::new(endpoints, rand::random::<u32>() as usize)),
+            discovery: Discovery::default(),
+            seen,
+            answered: AtomicBool::new(false),
+            identity: Uuid::new_v4(),
+            writes: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The same client for one node only: it asks nobody else. For looking at a node, not for data that matters.
+    pub fn at(&self, node: impl AsRef<str>) -> Result<Self, Error> {
+        let node = endpoint(node.as_ref())?;
+        let settings = Settings { registries: Vec::new(), discovery: false, ..self.shared.settings.clone() };
+        Ok(Self::over(self.shared.transport.clone(), settings, vec![node], self.shared.seen.clone()))
+    }
+
+    /// The highest revision that this client and its clones have seen; 0 before any. Handed to another process, it lets
+    /// that process read at least what this one has seen ([`Get::min_revision`](super::Get::min_revision)).
+    pub fn revision(&self) -> u64 {
+        self.shared.seen.load(Ordering::Relaxed)
+    }
+
+    /// The addresses that are known now, the one that is asked first at the front.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.routes().endpoints().iter().map(ToString::to_string).collect()
+    }
+
+    /// The registries that were named.
+    pub fn registries(&self) -> Vec<String> {
+        self.shared.settings.registries.iter().map(ToString::to_string).collect()
+    }
+
+    pub(super) fn routes(&self) -> MutexGuard<'_, Routes> {
+        // Nothing in there can be left half changed.
+        self.shared.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a revision, so that later reads see at least that.
+    pub(super) fn saw(&self, revision: Option<u64>) {
+        if let Some(revision) = revision {
+            self.shared.seen.fetch_max(revision, Ordering::Relaxed);
+        }
+    }
+
+    /// A new idempotency key, for one write and all its retries.
+    pub(super) fn idempotency_key(&self) -> String {
+        format!("{}-{}", self.shared.identity.simple(), self.shared.writes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Sends a request until it has an answer that counts: 2xx, or 404 to a read. Retries what is safe to retry, leaves
+    /// nodes that do not answer, and follows the leader, up to the deadline.
+    pub(super) async fn call(&self, request: &Request, aim: Aim, within: Option<Duration>) -> Result<Answer, Error> {
+        let deadline = Instant::now() + within.unwrap_or(self.shared.settings.timeout);
+        let mut attempts = Attempts::default();
+        loop {
+            let now = Instant::now();
+            if self.routes().is_empty() {
+                self.discover(deadline).await?;
+            }
+            let Some(node) = self.routes().pick(aim, now) else {
+                return Err(attempts.conclude(None));
+            };
+            let failed = match self.attempt(&node, request, aim, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let pause = self.after(&node, request, aim, &failed, &mut attempts);
+            let hopeless = attempts.nobody_there && !self.shared.answered.load(Ordering::Relaxed);
+            let next = attempts.add(&node, request, failed);
+            let Some(pause) = pause else { return Err(attempts.conclude(next)) };
+            if hopeless || Instant::now() + pause >= deadline {
+                return Err(attempts.conclude(next));
+            }
+            if !pause.is_zero() {
+                self.rediscover_soon();
+                sleep(pause).await;
+            }
+        }
+    }
+
+    /// One attempt at one node, whatever it answers.
+    pub(super) async fn once(&self, request: &Request) -> Result<Answer, Error> {
+        let limit = self.shared.settings.attempt_timeout;
+        if self.routes().is_empty() {
+            self.discover(Instant::now() + limit).await?;
+        }
+        let none = || Error::NoAnswer { outcome: Outcome::NotApplied, tried: Vec::new() };
+        let node = self.routes().pick(Aim::Any, Instant::now()).ok_or_else(none)?;
+        let sent = self.shared.transport.send(&node, request, Limits { begin: limit, end: limit }).await;
+        sent.map_err(|lost| Error::NoAnswer {
+            outcome: Outcome::NotApplied,
+            tried: vec![Tried { endpoint: node.to_string(), reason: lost.reason }],
+        })
+    }
+
+    async fn attempt(&self, node: &Endpoint, request: &Request, aim: Aim, deadline: Instant) -> Result<Answer, Failed> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A second for every MiB: the slowest link on which anyone would run a store.
+        let upload = Duration::from_secs(request.body.len() as u64 >> 20);
+        let limits = Limits { begin: left.min(self.shared.settings.attempt_timeout + upload), end: left };
+        match self.shared.transport.send(node, request, limits).await {
+            Ok(answer) => {
+                self.shared.answered.store(true, Ordering::Relaxed);
+                self.routes().answered(node, aim, answer.id(header::NODE), answer.id(header::LEADER));
+                self.saw(answer.number(header::REVISION));
+                self.refresh_when_due(node);
+                let absent =
+                    answer.status == reqwest::StatusCode::NOT_FOUND && !request.writes && answer.is_from_node();
+                if answer.status.is_success() || absent {
                     return Ok(answer);
                 }
-                Err(lost) => {
-                    tried.push(Tried { endpoint: endpoint.clone(), reason: lost.reason });
-                    if request.writes && !lost.unsent {
-                        return Err(Error::NoAnswer { outcome: Outcome::Unknown, tried });
+                Err(Failed { unsent: false, error: answer.into_error(request.writes) })
+            }
+            Err(lost) => {
+                let outcome = if request.writes && !lost.unsent { Outcome::Unknown } else { Outcome::NotApplied };
+                let tried = vec![Tried { endpoint: node.to_string(), reason: lost.reason }];
+                Err(Failed { unsent: lost.unsent, error: Error::NoAnswer { outcome, tried } })
+            }
+        }
+    }
+
+    /// Draws the conclusions from a failed attempt; says how long to wait before the next, `None`: there is none.
+    fn after(
+        &self,
+        node: &Endpoint,
+        request: &Request,
+        aim: Aim,
+        failed: &Failed,
+        attempts: &mut Attempts,
+    ) -> Option<Duration> {
+        let now = Instant::now();
+        let mut routes = self.routes();
+        let (code, leader, asked) = match &failed.error {
+            // Only an overloaded node knows better than we do how long to wait; for a leader, whole seconds are too long.
+            Error::Refused { code: ErrorCode::Overloaded, retry_after, .. } => (None, None, *retry_after),
+            Error::Refused { code, leader, .. } => (Some(*code), leader.as_deref(), None),
+            _ => (None, None, None),
+        };
+        if code == Some(ErrorCode::NoLeader) && !request.patient {
+            return None;
+        }
+        let backed_off = |attempt| retry::pause(attempt, rand::random(), asked, self.shared.settings.attempt_timeout);
+        match retry::next(&failed.error, request.repeatable, attempts.count) {
+            Next::GiveUp => None,
+            Next::Elsewhere => {
+                routes.failed(node, now, rand::random());
+                let another = routes.has_usable(now);
+                attempts.nobody_there = failed.unsent && !another;
+                Some(if another { Duration::ZERO } else { backed_off(attempts.count) })
+            }
+            Next::FollowLeader => {
+                let hint = leader.and_then(|leader| endpoint(leader).ok()).filter(|hint| hint != node);
+                let trusted = !std::mem::replace(&mut attempts.followed, true);
+                match hint {
+                    // Two nodes that each take the other for the leader must not spin us between them.
+                    Some(hint) if trusted => {
+                        routes.leads(hint);
+                        Some(Duration::ZERO)
+                    }
+                    _ => {
+                        routes.nobody_leads();
+                        attempts.followed = false;
+                        Some(backed_off(attempts.count))
                     }
                 }
             }
+            Next::BackOff => {
+                // Another node may be on the better side of a partition.
+                routes.avoid(node, aim);
+                Some(backed_off(attempts.count))
+            }
         }
-        Err(Error::NoAnswer { outcome: Outcome::NotApplied, tried })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// An attempt that did not succeed.
+struct Failed {
+    /// Whether it certainly reached nobody.
+    unsent: bool,
+    error: Error,
+}
 
-    #[test]
-    fn an_endpoint_is_a_host_and_a_port() {
-        assert_eq!(endpoint("127.0.0.1:8050").unwrap(), "http://127.0.0.1:8050");
-        assert_eq!(endpoint("http://[::1]:8050/").unwrap(), "http://[::1]:8050");
-        for wrong in ["", "http://", "https://a:1", "http://a:1/kv", "http://a:1?x", "a b", "http://a:99999"] {
-            assert!(matches!(endpoint(wrong), Err(Error::Invalid(_))), "{wrong}");
+/// What one call has been through.
+#[derive(Default)]
+struct Attempts {
+    count: u32,
+    /// Whether an attempt may have been applied: then only an answer can say that nothing happened.
+    unknown: bool,
+    /// Whether the last attempt went where a node said that the leader is.
+    followed: bool,
+    /// Whether nobody listens at any known address.
+    nobody_there: bool,
+    /// The last reason of each address.
+    tried: Vec<Tried>,
+    /// The last answer that was an error: it says more than silence.
+    refused: Option<Error>,
+}
+
+impl Attempts {
+    fn add(&mut self, node: &Endpoint, request: &Request, failed: Failed) -> Option<Error> {
+        self.count = self.count.saturating_add(1);
+        self.unknown |= request.writes && failed.error.outcome() == Outcome::Unknown;
+        match failed.error {
+            Error::NoAnswer { tried, .. } => {
+                self.tried.retain(|old| *old.endpoint != **node);
+                self.tried.extend(tried);
+                None
+            }
+            error => {
+                self.refused = Some(error.clone());
+                Some(error)
+            }
         }
-        assert!(Client::builder().build().is_err());
+    }
+
+    /// The error of the whole call.
+    fn conclude(self, last: Option<Error>) -> Error {
+        let error =
+            last.or(self.refused).unwrap_or(Error::NoAnswer { outcome: Outcome::NotApplied, tried: self.tried });
+        if self.unknown { error.after_unknown() } else { error }
     }
 }

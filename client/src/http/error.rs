@@ -35,6 +35,8 @@ pub enum Error {
         outcome: Outcome,
         /// Who said so.
         endpoint: String,
+        /// Where the leader is, as that node knows it.
+        leader: Option<String>,
         /// How long the node asks to be left alone.
         retry_after: Option<Duration>,
     },
@@ -56,6 +58,17 @@ pub enum Error {
         /// What became of the data.
         outcome: Outcome,
     },
+}
+
+/// What a caller may do after an error. The client itself has already retried what is safe, up to the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The same call cannot succeed; something in it has to change.
+    Never,
+    /// Nothing happened: the same call may succeed after this long.
+    After(Duration),
+    /// It may have happened: find out first, or repeat only what does no harm twice.
+    AfterReading,
 }
 
 /// An attempt that brought no answer.
@@ -97,5 +110,61 @@ impl Error {
             Self::ConditionFailed { .. } => Some(ErrorCode::ConditionFailed),
             Self::Invalid(_) | Self::NoAnswer { .. } | Self::Garbled { .. } => None,
         }
+    }
+
+    /// What the caller may do now.
+    pub fn retry(&self) -> Retry {
+        /// 1 s: an election is over by then.
+        const SOON: Duration = Duration::from_secs(1);
+        if self.outcome() == Outcome::Unknown {
+            return Retry::AfterReading;
+        }
+        match self {
+            Self::Invalid(_) | Self::ConditionFailed { .. } | Self::Garbled { .. } => Retry::Never,
+            Self::NoAnswer { .. } => Retry::After(SOON),
+            Self::Refused { code, retry_after, .. } => match code {
+                ErrorCode::BadRequest
+                | ErrorCode::NotFound
+                | ErrorCode::MethodNotAllowed
+                | ErrorCode::Conflict
+                | ErrorCode::IdempotencyMismatch
+                | ErrorCode::ConditionFailed
+                | ErrorCode::TooLarge
+                | ErrorCode::Other => Retry::Never,
+                ErrorCode::Overloaded
+                | ErrorCode::Internal
+                | ErrorCode::NoLeader
+                | ErrorCode::NotLeader
+                | ErrorCode::NotReady
+                | ErrorCode::TooStale
+                | ErrorCode::Timeout
+                | ErrorCode::DiskFull => Retry::After(retry_after.unwrap_or(SOON)),
+            },
+        }
+    }
+
+    /// The same error after an earlier attempt of the same call that may have been applied: nobody knows any more.
+    /// A condition that failed stays failed, since the cluster answers a retry with the outcome of the first.
+    pub(super) fn after_unknown(mut self) -> Self {
+        match &mut self {
+            Self::Invalid(_) | Self::ConditionFailed { .. } => {}
+            Self::Refused { outcome, .. } | Self::NoAnswer { outcome, .. } | Self::Garbled { outcome, .. } => {
+                *outcome = Outcome::Unknown;
+            }
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_outcome_is_never_a_plain_retry() {
+        let nobody = Error::NoAnswer { outcome: Outcome::NotApplied, tried: Vec::new() };
+        assert!(matches!(nobody.retry(), Retry::After(_)));
+        assert_eq!(nobody.after_unknown().retry(), Retry::AfterReading);
+        assert_eq!(Error::ConditionFailed { current: None }.after_unknown().outcome(), Outcome::NotApplied);
     }
 }

@@ -16,11 +16,24 @@
 //!
 //! `reqwest` is named nowhere else in this crate; nothing of it stands in a public signature.
 
+mod builder;
 mod client;
+mod cluster;
+mod discovery;
 mod error;
-mod kv;
+mod list;
+mod read;
+mod registry;
+mod retry;
+mod routes;
+mod target;
 mod transport;
+mod write;
 
-pub use client::{Builder, Client};
-pub use error::{Error, Tried};
-pub use kv::{Delete, Entry, Get, List, Put};
+pub use builder::Builder;
+pub use client::Client;
+pub use error::{Error, Retry, Tried};
+pub use list::List;
+pub use read::{Entry, Get, ReadInfo};
+pub use registry::{Recorded, Registry};
+pub use write::{Delete, DeletePrefix, Put};

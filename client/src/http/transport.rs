@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::header::HeaderMap;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::error::Error;
 use crate::api::{ErrorBody, ErrorCode, Outcome, header};
 
-/// 1 s to connect: ten times a round trip across an ocean. A host that is down is left for another after that.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// 64 MiB: four times the largest value that a node can be set to accept.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Connections to all nodes.
 #[derive(Debug, Clone)]
@@ -28,6 +31,46 @@ pub(super) struct Request {
     pub(super) body: Bytes,
     /// Whether it changes something when it arrives.
     pub(super) writes: bool,
+    /// Whether the server may wait (for a leader, a revision): it is then told for how long.
+    pub(super) waits: bool,
+    /// Whether the same effect comes of sending it twice.
+    pub(super) repeatable: bool,
+    /// Whether "no leader" is worth waiting for; otherwise it is the answer.
+    pub(super) patient: bool,
+}
+
+impl Request {
+    /// A read.
+    pub(super) fn get(target: String) -> Self {
+        let (method, body) = (Method::GET, Bytes::new());
+        Self {
+            method,
+            target,
+            headers: HeaderMap::new(),
+            body,
+            writes: false,
+            waits: false,
+            repeatable: true,
+            patient: true,
+        }
+    }
+
+    /// A change with a JSON body.
+    pub(super) fn change(method: Method, target: String, body: &impl Serialize) -> Result<Self, Error> {
+        let body = serde_json::to_vec(body).map_err(|error| Error::Invalid(error.to_string()))?;
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let body = Bytes::from(body);
+        Ok(Self { method, target, headers, body, writes: true, waits: false, repeatable: false, patient: true })
+    }
+}
+
+/// How long one attempt may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// To the first byte of the answer.
+    pub(super) begin: Duration,
+    /// To its last byte.
+    pub(super) end: Duration,
 }
 
 /// An answer, read to its end.
@@ -48,36 +91,64 @@ pub(super) struct Lost {
 }
 
 impl Transport {
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(super) fn new(connect_timeout: Duration) -> Result<Self, Error> {
         // No proxy: one that is set for the web knows nothing of nodes, and would answer in place of a dead one.
         let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(connect_timeout)
             .no_proxy()
             .build()
             .map_err(|error| Error::Invalid(format!("the HTTP client cannot be set up: {error}")))?;
         Ok(Self { http })
     }
 
-    /// Sends `request` to `endpoint` (`http://host:port`) and reads the answer to its end.
-    pub(super) async fn send(&self, endpoint: &str, request: &Request, within: Duration) -> Result<Answer, Lost> {
-        let attempt = async {
-            let response = self
-                .http
-                .request(request.method.clone(), format!("{endpoint}{}", request.target))
-                .headers(request.headers.clone())
-                .body(request.body.clone())
-                .send()
-                .await?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let body = response.bytes().await?;
-            Ok(Answer { endpoint: endpoint.to_owned(), status, headers, body })
+    /// Sends `request` to `endpoint` (`http://host:port`) and reads the answer to its end. The answer must begin within
+    /// `limits.begin` and end within `limits.end`.
+    pub(super) async fn send(&self, endpoint: &str, request: &Request, limits: Limits) -> Result<Answer, Lost> {
+        let started = Instant::now();
+        let mut url = String::with_capacity(endpoint.len() + request.target.len() + 16);
+        url.push_str(endpoint);
+        url.push_str(&request.target);
+        if request.waits {
+            // A little less than we wait ourselves: a node's own word about the outcome is better than our giving up.
+            let separator = if request.target.contains('?') { '&' } else { '?' };
+            url.push_str(&format!("{separator}timeout={}ms", (limits.begin - limits.begin / 10).as_millis().max(1)));
+        }
+        let mut call = self.http.request(request.method.clone(), url).headers(request.headers.clone());
+        if request.method != Method::GET {
+            call = call.body(request.body.clone());
+        }
+        let mut response = match timeout_at(started + limits.begin, call.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(lost(&error)),
+            Err(_) => return Err(Lost { unsent: false, reason: "no answer in time".to_owned() }),
         };
-        match tokio::time::timeout(within, attempt).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(lost(&error)),
-            Err(_) => Err(Lost { unsent: false, reason: "no answer in time".to_owned() }),
+        let (status, headers) = (response.status(), response.headers().clone());
+        match timeout_at(started + limits.end.max(limits.begin), body(&mut response)).await {
+            Ok(Ok(body)) => Ok(Answer { endpoint: endpoint.to_owned(), status, headers, body }),
+            Ok(Err(reason)) => Err(Lost { unsent: false, reason }),
+            Err(_) => Err(Lost { unsent: false, reason: "its answer broke off".to_owned() }),
         }
     }
+}
+
+async fn body(response: &mut reqwest::Response) -> Result<Bytes, String> {
+    let mut whole = match response.chunk().await.map_err(|error| lost(&error).reason)? {
+        Some(first) => first,
+        None => return Ok(Bytes::new()),
+    };
+    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error).reason)? {
+        if whole.len() + chunk.len() > MAX_ANSWER {
+            return Err(format!("its answer is longer than {} MiB", MAX_ANSWER >> 20));
+        }
+        // The usual answer is one chunk and is not copied.
+        let mut joined = match whole.try_into_mut() {
+            Ok(bytes) => bytes,
+            Err(shared) => BytesMut::from(shared),
+        };
+        joined.extend_from_slice(&chunk);
+        whole = joined.freeze();
+    }
+    Ok(whole)
 }
 
 /// The innermost cause is the one that says something ("connection refused").
@@ -106,6 +177,11 @@ impl Answer {
         self.text("etag")?.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
     }
 
+    /// A header's id.
+    pub(super) fn id(&self, name: &str) -> Option<Uuid> {
+        self.text(name)?.parse().ok()
+    }
+
     /// The body as JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self, writes: bool) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|error| self.garbled(writes, format!("its answer: {error}")))
@@ -130,6 +206,7 @@ impl Answer {
             message: error.message,
             outcome: if writes { error.outcome.unwrap_or(unsaid) } else { Outcome::NotApplied },
             retry_after: self.number("retry-after").map(Duration::from_secs),
+            leader: error.leader,
             endpoint: self.endpoint,
         }
     }
