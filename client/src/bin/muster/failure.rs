@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use muster_client::Error;
 use muster_client::api::{ErrorCode, Outcome};
 
-/// Why a command failed.
+/// Why a command failed. An empty message: everything has been said on standard output.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: Status,
@@ -29,6 +29,11 @@ pub(crate) enum Status {
 impl Failure {
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Says it on standard error.
