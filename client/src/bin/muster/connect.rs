@@ -32,12 +32,13 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) fn client(&self) -> Result<Client, Error> {
+        let (endpoints, registries) = (given(&self.endpoint), given(&self.registry_address));
         let mut builder = Client::builder()
             .cluster(&self.cluster)
             .timeout(self.timeout.0)
-            .endpoints(&self.endpoint)
-            .registries(&self.registry_address);
-        if self.endpoint.is_empty() && self.registry_address.is_empty() {
+            .endpoints(endpoints.iter().copied())
+            .registries(registries.iter().copied());
+        if endpoints.is_empty() && registries.is_empty() {
             builder = builder.endpoint(DEFAULT_ENDPOINT);
         }
         builder.build()
@@ -49,14 +50,17 @@ impl Connect {
 
     /// The registries that were named, or the one on this machine.
     pub(crate) fn registries(&self) -> Result<Vec<Registry>, Error> {
-        if self.registry_address.is_empty() {
-            return Ok(vec![Registry::new(DEFAULT_REGISTRY)?]);
-        }
-        self.registry_address.iter().map(|url| Registry::new(url)).collect()
+        let named = self.named_registries()?;
+        if named.is_empty() { Ok(vec![Registry::new(DEFAULT_REGISTRY)?]) } else { Ok(named) }
     }
 
     /// The registries that were named.
     pub(crate) fn named_registries(&self) -> Result<Vec<Registry>, Error> {
-        if self.registry_address.is_empty() { Ok(Vec::new()) } else { self.registries() }
+        given(&self.registry_address).into_iter().map(Registry::new).collect()
     }
+}
+
+/// An empty variable in the environment names nothing.
+fn given(urls: &[String]) -> Vec<&str> {
+    urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()).collect()
 }

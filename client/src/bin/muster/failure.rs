@@ -63,7 +63,7 @@ impl From<Error> for Failure {
                 "\nWhether it was written is unknown. Read the key to find out, or write again if that does no harm."
             }
             Status::NoNode if matches!(error, Error::NoAnswer { .. }) => {
-                "\nNothing was written. Is a node running there? Name another with --endpoint."
+                "\nNothing was changed. Is a node running there? Name another with --endpoint, or a registry with --registry-address."
             }
             _ => "",
         };

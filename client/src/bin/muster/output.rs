@@ -136,6 +136,11 @@ fn printable(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
+/// A number with its noun.
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A duration to two or three digits, for people: `340ms`, `12s`, `3m`.
 pub(crate) fn ago(duration: Duration) -> String {
     match duration.as_secs() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use muster_client::Error;
 use muster_client::api::registry::{Cluster, Node};
 use muster_client::http::Registry as Remote;
 use serde::Serialize;
@@ -36,6 +37,9 @@ impl Registry {
         for registry in registries {
             match look(registry, cluster).await {
                 Ok(view) => show(&view, cluster, format)?,
+                Err(Error::NoAnswer { tried, .. }) => {
+                    failed.extend(tried.iter().map(|tried| format!("the registry does not answer: {tried}")));
+                }
                 Err(error) => failed.push(error.to_string()),
             }
         }
@@ -49,7 +53,7 @@ impl Registry {
     }
 }
 
-async fn look(registry: &Remote, name: &str) -> Result<View, muster_client::Error> {
+async fn look(registry: &Remote, name: &str) -> Result<View, Error> {
     let nodes = registry.nodes(name).await?;
     let cluster = registry.clusters().await?.clusters.into_iter().find(|cluster| cluster.name == name);
     Ok(View { registry: registry.endpoint().to_owned(), nodes, cluster })
@@ -95,8 +99,7 @@ fn show(view: &View, name: &str, format: Format) -> Result<(), Failure> {
 fn founded(view: &View, name: &str) -> String {
     let nodes = match view.nodes.len() {
         0 => "no node is registered".to_owned(),
-        1 => "1 node is registered".to_owned(),
-        many => format!("{many} nodes are registered"),
+        some => output::count(some, "node is registered", "nodes are registered"),
     };
     match view.cluster.as_ref() {
         Some(Cluster { founding: Some(founding), .. }) => {

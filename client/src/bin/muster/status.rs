@@ -98,11 +98,11 @@ fn summary(members: &Members, asked: &[Result<Remote, Error>]) -> String {
         (None, None) => "nobody leads".to_owned(),
     };
     let (voters, tolerated) = (best.voters.len(), best.failures_tolerated);
-    format!("{leader}; {}, {} tolerated now", count(voters, "voter"), count(tolerated as usize, "failure"))
+    format!("{leader}; {}, {} tolerated now", output::count(voters, "voter", "voters"), failures(tolerated))
 }
 
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+fn failures(tolerated: u32) -> String {
+    output::count(tolerated as usize, "failure", "failures")
 }
 
 fn row(member: &Member, status: &Result<Remote, Error>, most: u64) -> [Cell; 9] {
@@ -158,7 +158,7 @@ fn detail(status: &Remote, members: &[Member], format: Format) -> Result<(), Fai
                 status.last_log_index, status.committed_index, status.applied_index
             ),
         ),
-        ("tolerated", count(status.failures_tolerated as usize, "failure")),
+        ("tolerated", failures(status.failures_tolerated)),
         (
             "disk",
             format!(

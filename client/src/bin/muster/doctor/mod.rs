@@ -167,11 +167,11 @@ fn show(evidence: &Evidence, findings: &[Finding], format: Format) -> Result<(),
                 }
             }
             let answered = evidence.nodes.iter().filter(|node| node.status.is_ok()).count();
-            let asked = format!("asked {} nodes ({answered} answered)", evidence.nodes.len());
+            let asked = format!("asked {} ({answered} answered)", output::count(evidence.nodes.len(), "node", "nodes"));
             let registries = evidence.registries.iter().filter(|view| view.answer.is_ok()).count();
             let registries = match evidence.registries.len() {
                 0 => "no registry (name one with --registry-address)".to_owned(),
-                named => format!("{named} registries ({registries} answered)"),
+                named => format!("{} ({registries} answered)", output::count(named, "registry", "registries")),
             };
             if findings.iter().all(|finding| finding.level == Level::Note) {
                 output::line(&output::paint("All is well.", Tone::Good, colour))?;

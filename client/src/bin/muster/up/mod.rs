@@ -4,11 +4,12 @@ mod layout;
 mod process;
 mod ready;
 
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Failure, Status};
@@ -71,10 +72,13 @@ impl Up {
         let mut children = Vec::new();
         let started = start(&layout, &mut children, &mut stop, format).await;
         let result = match started {
-            Ok(true) => watch(&layout, &mut children, &mut stop, format).await,
+            Ok(true) => watch(&layout, &mut children, &mut stop).await,
             Ok(false) => Ok(()),
             Err(failure) => Err(failure),
         };
+        if result.is_ok() {
+            say(&format!("stopping; the data stays in {}", layout.dir.display()));
+        }
         wind_down(children, &mut stop).await;
         result
     }
@@ -115,44 +119,42 @@ async fn start(layout: &Layout, children: &mut Vec<Child>, stop: &mut Stop, form
 
 /// Says where everyone is, and what to type next.
 fn introduce(layout: &Layout, children: &[Child], took: Duration, format: Format) -> Result<(), Failure> {
-    let row = |place: &Place, child: &Child| {
-        let pid = child.pid.to_string();
-        let peer = place.peer.map_or("-".to_owned(), |port| port.to_string());
-        [place.name.clone(), place.url(), peer, pid, place.log.display().to_string()]
-    };
-    let rows: Vec<_> = layout.places().zip(children).map(|(place, child)| row(place, child)).collect();
+    let processes: Vec<_> = layout.places().zip(children).collect();
     match format {
         Format::Json => {
-            let name = ["name", "http", "peer_port", "pid", "log"];
-            let objects: Vec<_> = rows
-                .iter()
-                .map(|row| {
-                    name.iter()
-                        .zip(row)
-                        .map(|(name, value)| (*name, value.as_str()))
-                        .collect::<std::collections::BTreeMap<_, _>>()
-                })
-                .collect();
-            output::json(&serde_json::json!({ "processes": objects, "ready_ms": took.as_millis() as u64 }))?;
+            let shown: Vec<_> = processes.iter().map(|(place, child)| Shown::of(place, child)).collect();
+            output::json(&serde_json::json!({ "processes": shown, "ready_ms": took.as_millis() as u64 }))?;
         }
-        Format::Plain => rows.into_iter().try_for_each(output::plain)?,
+        Format::Plain => processes.into_iter().try_for_each(|(place, child)| output::plain(row(place, child)))?,
         Format::Table => {
-            output::table(["NAME", "ADDRESS", "PEER PORT", "PROCESS", "LOG"], &rows.map_cells(), true)?;
+            let rows: Vec<_> =
+                processes.iter().map(|(place, child)| row(place, child).map(output::Cell::from)).collect();
+            output::table(["NAME", "ADDRESS", "PEER PORT", "PROCESS", "LOG"], &rows, true)?;
             output::line(&format!("\nReady after {:.1} s. {}", took.as_secs_f64(), what_next(layout)))?;
         }
     }
     Ok(())
 }
 
-/// Rows of text as cells.
-trait Cells {
-    fn map_cells(self) -> Vec<[output::Cell; 5]>;
+/// A process, for programs.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    http: String,
+    peer_port: Option<u16>,
+    pid: u32,
+    log: &'a Path,
 }
 
-impl Cells for Vec<[String; 5]> {
-    fn map_cells(self) -> Vec<[output::Cell; 5]> {
-        self.into_iter().map(|row| row.map(output::Cell::from)).collect()
+impl<'a> Shown<'a> {
+    fn of(place: &'a Place, child: &Child) -> Self {
+        Self { name: &place.name, http: place.url(), peer_port: place.peer, pid: child.pid, log: &place.log }
     }
+}
+
+fn row(place: &Place, child: &Child) -> [String; 5] {
+    let peer = place.peer.map_or("-".to_owned(), |port| port.to_string());
+    [place.name.clone(), place.url(), peer, child.pid.to_string(), place.log.display().to_string()]
 }
 
 fn what_next(layout: &Layout) -> String {
@@ -167,7 +169,7 @@ fn what_next(layout: &Layout) -> String {
 }
 
 /// Reports whoever ends, until told to stop or nobody is left.
-async fn watch(layout: &Layout, children: &mut [Child], stop: &mut Stop, format: Format) -> Result<(), Failure> {
+async fn watch(layout: &Layout, children: &mut [Child], stop: &mut Stop) -> Result<(), Failure> {
     loop {
         let ended = tokio::select! {
             ended = process::any_ended(children) => ended,
@@ -178,10 +180,7 @@ async fn watch(layout: &Layout, children: &mut [Child], stop: &mut Stop, format:
                 let place = layout.places().find(|place| place.name == name);
                 let again = place.map(Place::command_line).unwrap_or_default();
                 let log = place.map(|place| place.log.display().to_string()).unwrap_or_default();
-                say(
-                    &format!("{name} ended ({how}); the others go on. Its log: {log}\n  to start it again: {again}"),
-                    format,
-                );
+                say(&format!("{name} ended ({how}); the others go on. Its log: {log}\n  to start it again: {again}"));
             }
             None => return Err(Failure::new(Status::Failed, "all processes have ended; see their logs")),
         }
@@ -203,8 +202,8 @@ async fn wind_down(mut children: Vec<Child>, stop: &mut Stop) {
     }
 }
 
-fn say(text: &str, format: Format) {
-    // On standard error: what a script reads from standard output is complete with the introduction.
-    let _ = format;
-    let _ = io::Write::write_all(&mut io::stderr(), format!("muster: {text}\n").as_bytes());
+/// On standard error: what a script reads from standard output is complete with the introduction.
+pub(super) fn say(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(io::stderr(), "muster: {text}");
 }

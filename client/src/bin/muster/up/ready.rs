@@ -69,10 +69,7 @@ async fn everyone(layout: &Layout, show: bool) -> Result<(), Failure> {
         bar.set_message(format!("waiting for {}", waiting.join("; ")));
         if !show && said.elapsed() > WORD {
             said = Instant::now();
-            let _ = std::io::Write::write_all(
-                &mut std::io::stderr(),
-                format!("muster: still waiting for {}\n", waiting.join("; ")).as_bytes(),
-            );
+            super::say(&format!("still waiting for {}", waiting.join("; ")));
         }
         tokio::time::sleep(LOOK).await;
     }
