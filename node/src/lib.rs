@@ -4,6 +4,7 @@
 //! - [`keyspace`]: the door that HTTP knocks at.
 //! - [`admin`]: what HTTP asks and tells the cluster.
 //! - [`http`]: the client port. Its routing table is the place to start reading.
+//! - [`metrics`]: the text format that `/metrics` answers in.
 //! - [`flags`]: what a user may set.
 //! - [`startup`]: names every concrete part, wires them, and stops them in good order.
 
@@ -12,4 +13,5 @@ pub mod flags;
 pub mod http;
 pub mod keyspace;
 pub mod kv;
+pub mod metrics;
 pub mod startup;

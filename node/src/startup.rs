@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use log::{info, warn};
+use muster_client::api::cluster::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
@@ -45,16 +46,20 @@ async fn serve(flags: Flags) -> Result<(), StartError> {
     // Before anything is announced: whoever reads `ready` may send a signal at once.
     let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let id = Uuid::new_v4();
-    let max_value_size = usize::try_from(flags.max_value_size.0).unwrap_or(usize::MAX);
-    let app = AppState::new(id, Arc::new(Keyspace::in_memory(id)), Arc::new(Admin::default()), max_value_size);
-    let http = server::start(flags.http, Arc::new(app)).map_err(|cause| match cause.kind() {
+    let keyspace = Arc::new(Keyspace::in_memory(id));
+    let bound = server::bind(flags.http).map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => StartError::InUse { address: flags.http },
         _ => StartError::Listen { address: flags.http, cause },
     })?;
-    if !http.address.ip().is_loopback() {
-        warn!("without keys or tokens, whoever reaches {} can read and write everything", http.address);
+    let address = bound.address;
+    let config = Config { voters: flags.voters.get(), replace_after: flags.replace_after.to_string() };
+    let admin = Admin::alone(id, flags.name.clone(), address, config, Arc::clone(&keyspace));
+    let max_value_size = usize::try_from(flags.max_value_size.0).unwrap_or(usize::MAX);
+    let http = bound.serve(Arc::new(AppState::new(id, keyspace, Arc::new(admin), max_value_size)))?;
+    if !address.ip().is_loopback() {
+        warn!("without keys or tokens, whoever reaches {address} can read and write everything");
     }
-    info!("ready: {} ({id}) serves clients on {}", flags.name, http.address);
+    info!("ready: {} ({id}) serves clients on {address}", flags.name);
     let name = asked_to_stop(&mut stop).await;
     info!("{name}: stopping; another one stops at once");
     tokio::select! {

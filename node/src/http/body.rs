@@ -9,25 +9,37 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::error::ApiError;
+use super::load::Share;
+use super::state::AppState;
 
 /// Ten seconds for a whole body: 16 MiB over a slow home line, and an end to who sends a byte a minute.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads a body of up to `limit` bytes. A declared length over the limit is refused before a byte is read; the server then
 /// discards what still comes for a moment before it closes, so that the answer is not lost in a reset.
-pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+///
+/// What comes with the body is its share of the budget for bodies; drop it when the bytes are out of memory.
+pub(super) async fn read<'a>(
+    app: &'a AppState,
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<(Bytes, Share<'a>), ApiError> {
     let declared = request.headers().get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared == Some(0) {
-        return Ok(Bytes::new());
-    }
-    if declared.is_some_and(|length| length > limit as u64) {
+    // Without a declared length it may become as long as is allowed.
+    let length = usize::try_from(declared.unwrap_or(limit as u64)).unwrap_or(usize::MAX);
+    if length > limit {
         return Err(ApiError::too_large(limit));
     }
-    match tokio::time::timeout(BODY_TIMEOUT, collect(payload, declared, limit)).await {
-        Ok(body) => body,
-        Err(_) => Err(ApiError::slow_body(BODY_TIMEOUT)),
+    let share = app.load.body(length)?;
+    if length == 0 {
+        return Ok((Bytes::new(), share));
     }
+    let body = tokio::time::timeout(BODY_TIMEOUT, collect(payload, declared, limit)).await;
+    let body = body.map_err(|_| ApiError::slow_body(BODY_TIMEOUT))??;
+    app.metrics.received(body.len());
+    Ok((body, share))
 }
 
 async fn collect(mut payload: Payload, declared: Option<u64>, limit: usize) -> Result<Bytes, ApiError> {
@@ -36,7 +48,9 @@ async fn collect(mut payload: Payload, declared: Option<u64>, limit: usize) -> R
     if declared == Some(first.len() as u64) {
         return Ok(first);
     }
-    let mut body = BytesMut::from(first);
+    // A declared length is below the limit, so it can be trusted with memory.
+    let mut body = BytesMut::with_capacity(declared.map_or(first.len(), |length| length as usize));
+    body.extend_from_slice(&first);
     loop {
         if body.len() > limit {
             return Err(ApiError::too_large(limit));

@@ -10,6 +10,7 @@ use muster_client::api::error::{ErrorBody, ErrorCode, ErrorDetail, Outcome};
 use muster_client::api::key::KeyError;
 
 use super::answer;
+use crate::admin::AdminError;
 use crate::keyspace::{ReadError, WriteError};
 
 /// One second: an election takes less, and so does a queue that is full now.
@@ -74,7 +75,12 @@ impl ApiError {
 
     /// A body over the limit.
     pub fn too_large(limit: usize) -> Self {
-        Self::new(ErrorCode::TooLarge, format!("the value is too large; this node takes up to {limit} bytes"))
+        Self::new(ErrorCode::TooLarge, format!("the body is too large; this call takes up to {limit} bytes"))
+    }
+
+    /// Nobody leads.
+    pub fn no_leader(reason: &str) -> Self {
+        Self::new(ErrorCode::NoLeader, format!("nobody leads: {reason}"))
     }
 
     /// The body did not arrive in time.
@@ -153,6 +159,22 @@ impl From<WriteError> for ApiError {
             WriteError::NotReady { .. } => (ErrorCode::NotReady, Outcome::NotApplied, None),
         };
         Self { outcome: Some(outcome), leader, ..Self::new(code, message) }
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        let message = error.to_string();
+        match error {
+            AdminError::NotFound { .. } => Self::new(ErrorCode::NotFound, message),
+            AdminError::Invalid { .. } => Self::bad_request(message),
+            AdminError::Conflict { .. } => Self::new(ErrorCode::Conflict, message),
+            AdminError::NoLeader { .. } => Self::new(ErrorCode::NoLeader, message),
+            AdminError::NotLeader { leader } => Self { leader, ..Self::new(ErrorCode::NotLeader, message) },
+            AdminError::Timeout => Self::new(ErrorCode::Timeout, message),
+            AdminError::NotReady { .. } => Self::new(ErrorCode::NotReady, message),
+            AdminError::Write(error) => error.into(),
+        }
     }
 }
 

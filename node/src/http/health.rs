@@ -12,7 +12,7 @@ use super::query::Query;
 use super::state::AppState;
 
 /// `GET /livez`: this process answers. A failing one is to be restarted, so nothing that a restart would not mend counts.
-pub(super) async fn live(request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) fn live(request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     Query::parse(request.query_string())?.finish()?;
     let check = Check { ok: true, message: "requests are answered".to_owned() };
     Ok(of(&Health::of(BTreeMap::from([("http".to_owned(), check)]))))

@@ -68,12 +68,11 @@ pub(super) async fn put(
     raw_key: &str,
 ) -> Result<HttpResponse, ApiError> {
     let key = Key::from_path(raw_key)?;
-    let mut query = Query::parse(request.query_string())?;
-    let timeout = query.timeout()?;
-    query.finish()?;
+    let timeout = Query::only_timeout(request)?;
     let condition = condition::of_write(request.headers())?;
     let content_type = content_type(request)?;
-    let value = body::read(request, payload, app.max_value_size).await?;
+    // The share is held until the write is answered: until then the bytes are in memory.
+    let (value, _share) = body::read(app, request, payload, app.max_value_size).await?;
     let name = key.to_string();
     let operation = Operation::Put { key: key.into(), value, content_type, condition };
     match write(app, request, operation, timeout).await? {
@@ -101,9 +100,7 @@ fn content_type(request: &HttpRequest) -> Result<Option<String>, ApiError> {
 /// `DELETE /kv/{key}`.
 pub(super) async fn delete(app: &AppState, request: &HttpRequest, raw_key: &str) -> Result<HttpResponse, ApiError> {
     let key = Key::from_path(raw_key)?;
-    let mut query = Query::parse(request.query_string())?;
-    let timeout = query.timeout()?;
-    query.finish()?;
+    let timeout = Query::only_timeout(request)?;
     let condition = condition::of_write(request.headers())?;
     let name = key.to_string();
     match write(app, request, Operation::Delete { key: key.into(), condition }, timeout).await? {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
+use actix_web::HttpRequest;
 use muster_client::api::quantity::Span;
 use percent_encoding::percent_decode;
 
@@ -77,6 +78,14 @@ impl<'a> Query<'a> {
             Some(wanted) if wanted <= MAX_TIMEOUT => Ok(wanted),
             Some(wanted) => Err(bad("timeout", &Span(wanted).to_string(), "at most 1m is possible")),
         }
+    }
+
+    /// The query of a request that knows `timeout` and nothing else.
+    pub(super) fn only_timeout(request: &'a HttpRequest) -> Result<Duration, ApiError> {
+        let mut query = Self::parse(request.query_string())?;
+        let timeout = query.timeout()?;
+        query.finish()?;
+        Ok(timeout)
     }
 
     /// Takes the read modes.

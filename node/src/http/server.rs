@@ -1,7 +1,7 @@
 //! The listening socket, its limits, and how it stops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,50 +24,64 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// After a refused body the server reads on for this long, so that the answer arrives before the connection goes.
 const LINGER: Duration = Duration::from_secs(1);
+/// Requests in flight have this long to end once the node stops; whole seconds, as actix counts.
+const SHUTDOWN_SECONDS: u64 = 2;
+
+/// A socket that listens, before anyone is served: what is to be told to others is known.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where it listens, with the port that was picked.
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
 
 /// A server that runs.
 #[derive(Debug)]
 pub struct Running {
-    /// Where it listens, with the port that was picked.
-    pub address: SocketAddr,
     app: Arc<AppState>,
     handle: ServerHandle,
     task: JoinHandle<io::Result<()>>,
 }
 
-/// Binds and serves on threads of its own, one for each core. Must be called within a tokio runtime.
-pub fn start(address: SocketAddr, app: Arc<AppState>) -> io::Result<Running> {
+/// Binds. Must be called within a tokio runtime.
+pub fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restarted server must not wait for its predecessor's last connections to be forgotten.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     let listener = socket.listen(BACKLOG)?.into_std()?;
-    let address = listener.local_addr()?;
-    let shared = Arc::clone(&app);
-    let factory = move || {
-        let app = Arc::clone(&shared);
-        App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
-            let app = Arc::clone(&app);
-            async move { super::serve(&app, &request, payload).await }
-        }))
-    };
-    let server: Server = HttpServer::new(factory)
-        .disable_signals()
-        .max_connections(CONNECTIONS_PER_WORKER)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .client_disconnect_timeout(LINGER)
-        .keep_alive(KEEP_ALIVE)
-        .tcp_nodelay(true)
-        .shutdown_timeout(2)
-        .listen(listener)?
-        .run();
-    let handle = server.handle();
-    Ok(Running { address, app, handle, task: tokio::spawn(server) })
+    Ok(Bound { address: listener.local_addr()?, listener })
+}
+
+impl Bound {
+    /// Serves on threads of its own, one for each core. Must be called within a tokio runtime.
+    pub fn serve(self, app: Arc<AppState>) -> io::Result<Running> {
+        let shared = Arc::clone(&app);
+        let factory = move || {
+            let app = Arc::clone(&shared);
+            App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
+                let app = Arc::clone(&app);
+                async move { super::serve(&app, &request, payload).await }
+            }))
+        };
+        let server: Server = HttpServer::new(factory)
+            .disable_signals()
+            .max_connections(CONNECTIONS_PER_WORKER)
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(LINGER)
+            .keep_alive(KEEP_ALIVE)
+            .tcp_nodelay(true)
+            .shutdown_timeout(SHUTDOWN_SECONDS)
+            .listen(self.listener)?
+            .run();
+        let handle = server.handle();
+        Ok(Running { app, handle, task: tokio::spawn(server) })
+    }
 }
 
 impl Running {
     /// Accepts nothing new, answers what is in flight, closes idle connections, and returns when all are gone or two
-    /// seconds are over.
+    /// seconds are over. What waits for something must be told to give up before.
     pub async fn stop(self) {
         self.app.set_stopping();
         self.handle.stop(true).await;

@@ -7,6 +7,8 @@ use actix_web::http::header::HeaderValue;
 use uuid::Uuid;
 
 use super::answer;
+use super::load::Load;
+use super::metrics::Metrics;
 use crate::admin::Admin;
 use crate::keyspace::Keyspace;
 
@@ -21,13 +23,23 @@ pub struct AppState {
     pub max_value_size: usize,
     /// `Muster-Node`, formatted once.
     pub(super) node: HeaderValue,
+    pub(super) load: Load,
+    pub(super) metrics: Metrics,
     stopping: AtomicBool,
 }
 
 impl AppState {
     /// Of the node `id`.
     pub fn new(id: Uuid, keyspace: Arc<Keyspace>, admin: Arc<Admin>, max_value_size: usize) -> Self {
-        Self { keyspace, admin, max_value_size, node: answer::id(id), stopping: AtomicBool::new(false) }
+        Self {
+            keyspace,
+            admin,
+            max_value_size,
+            node: answer::id(id),
+            load: Load::new(max_value_size),
+            metrics: Metrics::new(),
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// Makes `/readyz` say that the node goes, so that balancers look elsewhere.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use muster_client::Error;
 use muster_client::api::{ErrorCode, Outcome};
 
-/// Why a command failed.
+/// Why a command failed. An empty message: everything has been said on standard output.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: Status,
@@ -29,6 +29,11 @@ pub(crate) enum Status {
 impl Failure {
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Says it on standard error.
@@ -58,7 +63,7 @@ impl From<Error> for Failure {
                 "\nWhether it was written is unknown. Read the key to find out, or write again if that does no harm."
             }
             Status::NoNode if matches!(error, Error::NoAnswer { .. }) => {
-                "\nNothing was written. Is a node running there? Name another with --endpoint."
+                "\nNothing was changed. Is a node running there? Name another with --endpoint, or a registry with --registry-address."
             }
             _ => "",
         };
