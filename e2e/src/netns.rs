@@ -1,18 +1,19 @@
 //! Machines that are not there: network namespaces on one bridge, so that a cable can be pulled.
 //!
 //! ```text
-//! test ── bridge 10.x.y.1 ──┬── veth ── namespace 1, 10.x.y.11
-//!                           ├── veth ── namespace 2, 10.x.y.12
-//!                           └── ...
+//! test, 10.x.y.1 ── switch (a namespace with a bridge) ──┬── machine 0, 10.x.y.11
+//!                                                        ├── machine 1, 10.x.y.12
+//!                                                        └── ...
 //! ```
 //!
-//! It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst` and the test's process id, and everything
-//! is removed when it is dropped.
+//! The bridge has a namespace of its own, since what a host filters (container engines drop what is forwarded) is none of
+//! a test's business. It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst` and
+//! the test's process id, and everything is removed when it is dropped.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-/// Namespaces on a bridge.
+/// Namespaces on a switch.
 #[derive(Debug)]
 pub struct Net {
     tag: String,
@@ -30,7 +31,7 @@ fn ip(args: &str) -> Result<(), String> {
 }
 
 impl Net {
-    /// A bridge with so many machines.
+    /// A switch with so many machines.
     ///
     /// # Errors
     /// When this machine does not let us: not root, no `ip`, or a kernel without it.
@@ -39,15 +40,19 @@ impl Net {
         let [low, high, ..] = pid.to_le_bytes();
         let net = Self { tag: format!("mst{pid}"), subnet: [10, high, low], machines };
         let [a, b, c] = net.subnet;
-        let bridge = net.bridge();
-        ip(&format!("link add {bridge} type bridge"))?;
-        ip(&format!("addr add {a}.{b}.{c}.1/24 dev {bridge}"))?;
-        ip(&format!("link set {bridge} up"))?;
+        let switch = net.switch();
+        ip(&format!("netns add {switch}"))?;
+        ip(&format!("-n {switch} link add bridge type bridge"))?;
+        ip(&format!("-n {switch} link set bridge up"))?;
+        ip(&format!("link add {} type veth peer name host netns {switch}", net.tag))?;
+        ip(&format!("-n {switch} link set host master bridge up"))?;
+        ip(&format!("addr add {a}.{b}.{c}.1/24 dev {}", net.tag))?;
+        ip(&format!("link set {} up", net.tag))?;
         for machine in 0..machines {
-            let (space, outer, at) = (net.namespace(machine), net.cable(machine), net.address(machine));
+            let (space, cable, at) = (net.namespace(machine), cable(machine), net.address(machine));
             ip(&format!("netns add {space}"))?;
-            ip(&format!("link add {outer} type veth peer name eth0 netns {space}"))?;
-            ip(&format!("link set {outer} master {bridge} up"))?;
+            ip(&format!("link add {cable} netns {switch} type veth peer name eth0 netns {space}"))?;
+            ip(&format!("-n {switch} link set {cable} master bridge up"))?;
             ip(&format!("-n {space} addr add {at}/24 dev eth0"))?;
             ip(&format!("-n {space} link set lo up"))?;
             ip(&format!("-n {space} link set eth0 up"))?;
@@ -55,12 +60,8 @@ impl Net {
         Ok(net)
     }
 
-    fn bridge(&self) -> String {
-        format!("{}b", self.tag)
-    }
-
-    fn cable(&self, machine: usize) -> String {
-        format!("{}v{machine}", self.tag)
+    fn switch(&self) -> String {
+        format!("{}s", self.tag)
     }
 
     /// The namespace of a machine, for [`Process::in_netns`](crate::Process::in_netns).
@@ -79,8 +80,8 @@ impl Net {
     /// # Panics
     /// When it cannot be done.
     pub fn cut(&self, machine: usize) {
-        // Down on the bridge's side, so that the machine's own addresses and routes stay.
-        ip(&format!("link set {} nomaster", self.cable(machine))).expect("cut a cable");
+        // At the switch, so that the machine's own addresses and routes stay.
+        ip(&format!("-n {} link set {} nomaster", self.switch(), cable(machine))).expect("cut a cable");
     }
 
     /// Plugs it in again.
@@ -88,17 +89,22 @@ impl Net {
     /// # Panics
     /// When it cannot be done.
     pub fn heal(&self, machine: usize) {
-        ip(&format!("link set {} master {}", self.cable(machine), self.bridge())).expect("heal a cable");
+        ip(&format!("-n {} link set {} master bridge", self.switch(), cable(machine))).expect("heal a cable");
     }
+}
+
+/// A machine's cable, as the switch calls its end.
+fn cable(machine: usize) -> String {
+    format!("port{machine}")
 }
 
 impl Drop for Net {
     fn drop(&mut self) {
-        // Whatever was made; what is gone already only fails to be removed once more.
+        // Whatever was made; a cable goes with either of its ends, and a second removal only fails.
+        let _ = ip(&format!("link del {}", self.tag));
         for machine in 0..self.machines {
-            let _ = ip(&format!("link del {}", self.cable(machine)));
             let _ = ip(&format!("netns del {}", self.namespace(machine)));
         }
-        let _ = ip(&format!("link del {}", self.bridge()));
+        let _ = ip(&format!("netns del {}", self.switch()));
     }
 }

@@ -183,11 +183,18 @@ async fn one_of_three_is_no_majority_and_says_so() {
     .await;
     assert!(refused.header("retry-after").is_some());
     assert_eq!(refused.error().outcome, Some(muster_client::api::Outcome::NotApplied), "{}", refused.text());
-    let ready = cluster.http.get(cluster.nodes[leader].url("/readyz")).expect(503).await;
-    assert!(!ready.text().is_empty());
     assert_eq!(cluster.http.get(&url).ok().await.text(), "v", "local reads go on");
-    let why = cluster.status(leader).await.no_leader_reason;
-    assert!(why.is_some_and(|why| !why.is_empty()), "the status says why nobody leads");
+    let ready = cluster.nodes[leader].url("/readyz");
+    eventually("it says that it is not ready", SOON, async || {
+        let answer = cluster.http.get(&ready).send().await.unwrap();
+        (answer.status == 503).then_some(())
+    })
+    .await;
+    eventually("its status says why nobody leads", SOON, async || {
+        let status = cluster.status(leader).await;
+        status.leader.is_none().then_some(status.no_leader_reason?).filter(|why| !why.is_empty())
+    })
+    .await;
     cluster.spawn_all();
     cluster.ready_all().await;
     cluster.usable().await;
