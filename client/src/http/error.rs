@@ -131,7 +131,8 @@ impl Error {
                 | ErrorCode::ConditionFailed
                 | ErrorCode::TooLarge
                 | ErrorCode::Other => Retry::Never,
-                ErrorCode::Overloaded
+                ErrorCode::RequestTimeout
+                | ErrorCode::Overloaded
                 | ErrorCode::Internal
                 | ErrorCode::NoLeader
                 | ErrorCode::NotLeader

@@ -48,7 +48,11 @@ pub(super) fn next(error: &Error, repeatable: bool, attempt: u32) -> Next {
             | ErrorCode::Other => Next::GiveUp,
             ErrorCode::NotLeader => Next::FollowLeader,
             ErrorCode::NotReady => Next::Elsewhere,
-            ErrorCode::NoLeader | ErrorCode::Overloaded | ErrorCode::TooStale | ErrorCode::Timeout => Next::BackOff,
+            ErrorCode::RequestTimeout
+            | ErrorCode::NoLeader
+            | ErrorCode::Overloaded
+            | ErrorCode::TooStale
+            | ErrorCode::Timeout => Next::BackOff,
             ErrorCode::DiskFull | ErrorCode::Internal if attempt < DISK_RETRIES => Next::BackOff,
             ErrorCode::DiskFull | ErrorCode::Internal => Next::GiveUp,
         },
