@@ -5,10 +5,12 @@
 //! - [`admin`]: what HTTP asks and tells the cluster.
 //! - [`http`]: the client port. Its routing table is the place to start reading.
 //! - [`metrics`]: the text format that `/metrics` answers in.
+//! - [`discovery`]: finding the others through registries.
 //! - [`flags`]: what a user may set.
 //! - [`startup`]: names every concrete part, wires them, and stops them in good order.
 
 pub mod admin;
+pub mod discovery;
 pub mod flags;
 pub mod http;
 pub mod keyspace;
