@@ -32,7 +32,7 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", env = "MUSTER_DATA_DIR", default_value = "./muster-registry")]
     pub data_dir: PathBuf,
 
-    /// How long a node that is not heard from is remembered; nodes renew at a third of it.
+    /// How long a node that is not heard from is remembered; nodes renew at a third of it, or sooner where there are few.
     ///
     /// Between 300ms and 24h. A longer lease means fewer requests; a shorter one means that newcomers are not sent to the
     /// dead, and that the founding passes on sooner when the node it was offered to dies.

@@ -320,3 +320,77 @@ fn describe(member: &Member) -> String {
     let part_of = cluster_id.map_or_else(|| "no cluster yet".to_owned(), |id| format!("cluster {id}"));
     format!("name {name}, cluster name {cluster}, http {http}, peer {peer}, {part_of}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    fn register(registry: &Registry, n: u128) -> Registered {
+        let said = Registration {
+            name: "n".to_owned(),
+            cluster: "muster".to_owned(),
+            http: "0.0.0.0:8050".to_owned(),
+            peer: "0.0.0.0:8051".to_owned(),
+            cluster_id: None,
+            advertise: None,
+            bootstrap_expect: 9,
+        };
+        registry.register(id(n), said, "10.0.0.1".parse().unwrap()).unwrap()
+    }
+
+    /// A directory with a memory, so that nothing is quiet.
+    fn opened() -> (TempDir, Registry) {
+        let dir = TempDir::new().unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        let registry = Registry::open(dir.path(), LEASE).unwrap();
+        (dir, registry)
+    }
+
+    #[test]
+    fn a_full_disk_stops_no_discovery_and_is_mended_by_itself() {
+        let (dir, registry) = opened();
+        register(&registry, 1);
+        registry.inner.lock().unwrap().store.fill_disk();
+        register(&registry, 2);
+        assert!(registry.report().broken.is_some());
+        assert_eq!(registry.nodes(None).nodes.len(), 2);
+        registry.deregister(id(1));
+        registry.tick();
+        assert_eq!(registry.report().broken, None);
+        drop(registry);
+        let nodes = Registry::open(dir.path(), LEASE).unwrap().nodes(None).nodes;
+        assert_eq!(nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [id(2)]);
+    }
+
+    #[test]
+    fn a_founding_that_cannot_be_put_on_disk_is_not_confirmed_and_not_kept() {
+        let (dir, registry) = opened();
+        let founding = Founding { cluster_id: id(100), founder: id(1) };
+        let away = dir.path().with_extension("away");
+        std::fs::rename(dir.path(), &away).unwrap();
+        assert!(matches!(registry.found("muster", founding.clone()), Err(NotRecorded::Disk(_))));
+        assert!(registry.clusters().clusters.is_empty());
+        std::fs::rename(&away, dir.path()).unwrap();
+        assert!(registry.found("muster", founding.clone()).unwrap());
+        assert!(!registry.found("muster", founding).unwrap(), "it stands already");
+    }
+
+    #[test]
+    fn renewals_are_not_written() {
+        let (_dir, registry) = opened();
+        register(&registry, 1);
+        let before = registry.report().journal_bytes;
+        for _ in 0..100 {
+            register(&registry, 1);
+        }
+        assert_eq!(registry.report().journal_bytes, before);
+        assert_eq!(registry.report().counters.renewed, 100);
+    }
+}

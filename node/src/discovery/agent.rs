@@ -194,7 +194,7 @@ impl Agent {
             let chance = self.rng.random();
             let (word, wait, again) = match self.registry.register(self.id, &saying).await {
                 Ok(answer) => {
-                    let wait = pace.answered(Duration::from_millis(answer.lease_ms), has_cluster, chance);
+                    let wait = pace.answered(Duration::from_millis(answer.renew_ms), has_cluster, chance);
                     // A proxy's or gateway's address is nobody's way to this node.
                     let foreign = !route::is_own(answer.observed_ip);
                     let wanted = if foreign { self.own_address().await } else { None };

@@ -92,6 +92,7 @@ mod tests {
     fn answer() -> Registered {
         Registered {
             lease_ms: 5_000,
+            renew_ms: 700,
             observed_ip: "10.0.0.1".parse().unwrap(),
             seeds: Vec::new(),
             cluster_id: None,

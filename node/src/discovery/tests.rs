@@ -1,11 +1,11 @@
 //! The agent against real registries on loopback, in this process.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use muster_client::api::registry::Registration;
-use muster_client::http::Registry;
+use muster_client::api::registry::{Founding, Registration};
+use muster_client::http::{Recorded, Registry};
 use muster_registry::flags::Flags;
 use muster_registry::startup::Serving;
 use tempfile::TempDir;
@@ -170,6 +170,34 @@ async fn an_unconfirmed_founder_that_comes_back_is_confirmed_or_drops_its_claim(
     let disk = Disk::claiming(Uuid::from_u128(200));
     assert_eq!(id_of(&settled(&second, &disk).await), claim);
     assert_eq!((disk.unconfirmed(), *disk.confirmed.lock().unwrap()), (None, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_founders_that_each_hold_a_registry_end_as_one() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let [r1, r2] = dirs.each_ref().map(|dir| Running::start(dir.path()));
+    let claims = [100, 200].map(Uuid::from_u128);
+    for (registry, n) in [(&r1, 1), (&r2, 2)] {
+        let founding = Founding { cluster_id: Uuid::from_u128(n * 100), founder: Uuid::from_u128(n) };
+        while registry.client().record("muster", &founding).await != Ok(Recorded::Yes) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let nodes = [node(1, &[&r1, &r2], 1), node(2, &[&r1, &r2], 1)];
+    let disks = claims.map(|claim| Arc::new(Disk::claiming(claim)));
+    let settling = [0, 1].map(|n| {
+        let (node, disk) = (nodes[n].clone(), disks[n].clone());
+        // Spawned, as a program would: the future has to be Send.
+        tokio::spawn(async move { settled(&node, &disk).await })
+    });
+    for task in settling {
+        assert_eq!(id_of(&task.await.unwrap()), claims[0], "the lower id's claim stands");
+    }
+    assert_eq!((disks[1].unconfirmed(), *disks[1].confirmed.lock().unwrap()), (None, None));
+    for registry in [&r1, &r2] {
+        let clusters = registry.client().clusters().await.unwrap().clusters;
+        assert_eq!(clusters[0].founding.as_ref().unwrap().cluster_id, claims[0]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
