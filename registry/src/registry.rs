@@ -90,6 +90,8 @@ struct Inner {
     broken: Option<String>,
     /// The ids per name that the log has been told of, so that a conflict is said when it changes and not at each renewal.
     told: Vec<(String, Vec<Uuid>)>,
+    /// Whether what was learned could not be recorded, so that this is said once.
+    unlearned: bool,
 }
 
 impl Registry {
@@ -108,6 +110,7 @@ impl Registry {
             counters: Counters::default(),
             broken: None,
             told: Vec::new(),
+            unlearned: false,
         };
         Ok(Self { started: Instant::now(), inner: Mutex::new(inner) })
     }
@@ -129,9 +132,10 @@ impl Registry {
         (now, inner)
     }
 
-    /// What is due even when nobody calls: forgets, mends and shortens the journal.
+    /// What is due even when nobody calls: forgets, mends and shortens the journal, records what was learned.
     pub fn tick(&self) {
-        let (_, mut inner) = self.enter();
+        let (now, mut inner) = self.enter();
+        inner.learn(now);
         if inner.broken.is_some() || inner.store.is_overgrown(inner.roll.members().len()) {
             inner.rewrite();
         }
@@ -276,6 +280,31 @@ impl Inner {
         }
     }
 
+    /// Records the clusters that nodes carry and that no record names: this registry lost its memory, or was named later.
+    fn learn(&mut self, now: Duration) {
+        let learned = self.roll.unrecorded(now);
+        let mut foundings = self.roll.foundings();
+        if learned.is_empty() || foundings.len() + learned.len() > MAX_CLUSTERS {
+            return;
+        }
+        foundings.extend(learned.iter().cloned());
+        match self.store.record(&foundings) {
+            Ok(()) => {
+                self.unlearned = false;
+                for (name, founding) in learned {
+                    let Founding { cluster_id, founder } = &founding;
+                    log::info!("Learned cluster {cluster_id} under the name {name} from node {founder}");
+                    self.roll.set_recorded(&name, Some(founding));
+                }
+            }
+            Err(error) if !self.unlearned => {
+                self.unlearned = true;
+                log::error!("clusters that were learned from their nodes cannot be recorded ({error}); trying again");
+            }
+            Err(_) => {}
+        }
+    }
+
     fn rewrite(&mut self) {
         let Self { roll, store, broken, .. } = self;
         match store.rewrite(roll.members()) {
@@ -380,6 +409,34 @@ mod tests {
         std::fs::rename(&away, dir.path()).unwrap();
         assert!(registry.found("muster", founding.clone()).unwrap());
         assert!(!registry.found("muster", founding).unwrap(), "it stands already");
+    }
+
+    #[test]
+    fn a_cluster_learned_from_its_nodes_outlasts_their_leases_unless_a_person_has_it_forgotten() {
+        let (dir, registry) = opened();
+        let carried = Some(id(100));
+        let said = |cluster_id| Registration {
+            name: "n".to_owned(),
+            cluster: "muster".to_owned(),
+            http: "0.0.0.0:8050".to_owned(),
+            peer: "0.0.0.0:8051".to_owned(),
+            cluster_id,
+            advertise: None,
+            bootstrap_expect: 1,
+        };
+        let from = "10.0.0.1".parse().unwrap();
+        registry.register(id(1), said(carried), from).unwrap();
+        registry.tick();
+        registry.deregister(id(1));
+        drop(registry);
+        let registry = Registry::open(dir.path(), LEASE).unwrap();
+        let answer = registry.register(id(2), said(None), from).unwrap();
+        assert_eq!((answer.found, answer.cluster_id), (false, carried));
+        registry.register(id(1), said(carried), from).unwrap();
+        assert!(registry.forget("muster", None).unwrap());
+        registry.tick();
+        registry.deregister(id(1));
+        assert!(registry.register(id(2), said(None), from).unwrap().found, "the deliberate way to start anew");
     }
 
     #[test]

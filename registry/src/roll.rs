@@ -213,6 +213,24 @@ impl Roll {
         }
     }
 
+    /// Clusters that are known only from the nodes that carry them, by name, each with one of those nodes in the founder's place.
+    pub fn unrecorded(&self, now: Duration) -> Vec<(String, Founding)> {
+        if self.quiet_for(now).is_some() {
+            // A second id may yet be heard.
+            return Vec::new();
+        }
+        let carrier = |charter: &Charter, cluster_id: Uuid| {
+            let carries =
+                |id: &&Uuid| self.nodes.get(*id).is_some_and(|entry| entry.member.cluster_id == Some(cluster_id));
+            charter.members().iter().find(carries).copied()
+        };
+        let learned = self.charters.iter().filter_map(|(name, charter)| {
+            let cluster_id = charter.unrecorded()?;
+            Some((name.clone(), Founding { cluster_id, founder: carrier(charter, cluster_id)? }))
+        });
+        learned.collect()
+    }
+
     /// Every recorded founding by name.
     pub fn foundings(&self) -> BTreeMap<String, Founding> {
         let recorded = |(name, charter): (&String, &Charter)| Some((name.clone(), charter.recorded()?.clone()));
@@ -361,6 +379,9 @@ mod tests {
         let answer = say(&mut roll, 1_500, node(1, None, 1));
         assert_eq!((answer.found, answer.cluster_id), (false, Some(id(100))));
         assert_eq!(answer.seeds[0].cluster_id, Some(id(100)));
+        assert_eq!(roll.unrecorded(at(999)), [], "another id may yet be heard");
+        let learned = Founding { cluster_id: id(100), founder: id(2) };
+        assert_eq!(roll.unrecorded(at(1_500)), [("muster".to_owned(), learned)]);
     }
 
     #[test]

@@ -109,7 +109,8 @@ impl Serving {
         Ok(Self { address, registry, server, tick: (flags.lease / 4).min(Duration::from_secs(1)) })
     }
 
-    /// Runs until `asked` resolves, then stops in good order.
+    /// Runs until `asked` resolves, then stops in good order. Threads that still hold an idle connection, and with it the data
+    /// directory, end a moment later or with the process.
     pub async fn run_until(self, asked: impl Future<Output = ()>) -> Result<(), StartError> {
         let handle = self.server.handle();
         let (mut server, mut asked) = (pin!(self.server), pin!(asked));
@@ -124,8 +125,7 @@ impl Serving {
         // The server has to be polled for the stop to go on; after the grace the process ends with whoever still idles.
         let stopping = async { tokio::join!(handle.stop(true), &mut server) };
         if tokio::time::timeout(GRACE, stopping).await.is_err() {
-            log::debug!("connections that idled were closed");
-            drop(handle.stop(false));
+            log::debug!("connections that idle are left to the end of the process");
         }
         self.registry.sync().map_err(system("the sync of the journal"))
     }

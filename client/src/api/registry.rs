@@ -122,7 +122,7 @@ pub struct Node {
 pub struct Founding {
     /// The new cluster's id.
     pub cluster_id: Uuid,
-    /// The node that founds it.
+    /// The node that founds it; in a record that a registry made of what it learned from running nodes, one of those.
     pub founder: Uuid,
 }
 
