@@ -20,7 +20,7 @@ use muster_client::api::quantity::Span;
 pub struct Flags {
     /// Where to listen, as IP:PORT.
     ///
-    /// The default listens on every IPv4 interface; [::]:8080 listens on every IPv6 interface and, on Linux, on the IPv4 ones
+    /// The default listens on every IPv4 interface; the IPv6 wildcard listens on every IPv6 interface and, on Linux, on the IPv4 ones
     /// too. Port 0 picks a free port and keeps it in the data directory for the next start.
     #[arg(long, value_name = "ADDR", env = "MUSTER_HTTP", default_value = "0.0.0.0:8080")]
     pub http: SocketAddr,
