@@ -1,1 +1,3 @@
 //! Membership and election.
+
+pub mod election;

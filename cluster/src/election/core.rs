@@ -1,0 +1,517 @@
+//! The election core: what is known, what happens when a timer fires, and what the caller reports.
+//!
+//! ```text
+//!                 heard                              nobody outranks me
+//!   Following <---------- any      +-----> Asking ----------------------> standing
+//!       |                          |         |  outranked                (plain: Leading)
+//!       | silent, suspected, dead  |         v                           (voted: Campaigning)
+//!       +----> (leader lost) ------+     Deferring -- no victory --> standing   |      |
+//!                                  ^                                            |      | won
+//!                                  +--------------- Pausing <------ failed -----+      v
+//!                                                                                   Leading
+//! ```
+//!
+//! What is said between the cores is in `bully.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::time::Duration;
+use uuid::Uuid;
+
+use super::{
+    Time,
+    config::{Config, ConfigError, Mode},
+    electorate::Electorate,
+    io::{Activity, Input, Output, TransferRefused},
+    message::{MAX_TERM, Message, Stance},
+    rank::{Freshness, Rank},
+};
+
+/// How many places of rank lengthen a node's wait; further down all wait alike. With the default step that is 80 ms.
+const STAGGERED: u32 = 8;
+
+/// How often the pause between tries doubles: 30 ms becomes up to 480 ms, and the window caps it.
+const DOUBLINGS: u32 = 4;
+
+/// Outputs that wait to be polled, beyond one message to each peer. Full, the oldest message to send is dropped, as a network might;
+/// only a caller that never polls gets there.
+const QUEUE: usize = 256;
+
+/// What a node is doing about leadership.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Nothing is planned.
+    Idle,
+    /// A leader is known; `stagger` is added to the time at which this node gives it up.
+    Following { stagger: Duration },
+    /// This node leads; in plain mode the next heartbeat is due at `beat`.
+    Leading { beat: Option<Time> },
+    /// Waiting to ask or to stand.
+    Pausing { until: Time, then: Move, why: Activity },
+    /// Asked who outranks this node.
+    Asking { until: Time, answers: BTreeMap<Uuid, Stance> },
+    /// Somebody else is about to win.
+    Deferring { until: Time, then: Move },
+    /// The caller's vote runs.
+    Campaigning { until: Time },
+}
+
+/// What comes after a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// Ask who outranks this node.
+    Ask,
+    /// Stand without asking (again).
+    Stand,
+}
+
+/// A leader that is dead for certain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Death {
+    pub(super) id: Uuid,
+    pub(super) at: Time,
+}
+
+/// The election core of one node. See the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct Election {
+    pub(super) config: Config,
+    rng: StdRng,
+    started: bool,
+    pub(super) electorate: Electorate,
+    pub(super) rank: Rank,
+    /// The highest term seen anywhere, so that a new one is higher.
+    pub(super) highest: u64,
+    /// The term of the last leader that was accepted: what is lower is old.
+    pub(super) floor: u64,
+    pub(super) leader: Option<Uuid>,
+    /// The last leader, also after it was given up.
+    pub(super) last_leader: Option<Uuid>,
+    heard: Time,
+    hinted: bool,
+    pub(super) death: Option<Death>,
+    /// Tries since there was a leader.
+    attempt: u32,
+    /// The fallback was waited for once since there was a leader; it is not waited for again.
+    fell_back: bool,
+    pub(super) round: u64,
+    pub(super) phase: Phase,
+    outputs: VecDeque<Output>,
+    pub(super) ignored: u64,
+}
+
+impl Election {
+    /// A core for the node `me`, with an empty electorate. Nothing happens before [`Input::Start`].
+    pub fn new(me: Uuid, config: Config) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut rng = StdRng::seed_from_u64(config.seed);
+        // Not from zero: an answer to a question of this node's former life must not fit one of this.
+        let round = rng.random::<u64>() >> 1;
+        Ok(Self {
+            config,
+            rng,
+            started: false,
+            electorate: Electorate::new(me),
+            rank: Rank::plain(me),
+            highest: 0,
+            floor: 0,
+            leader: None,
+            last_leader: None,
+            heard: Time::default(),
+            hinted: false,
+            death: None,
+            attempt: 0,
+            fell_back: false,
+            round,
+            phase: Phase::Idle,
+            outputs: VecDeque::new(),
+            ignored: 0,
+        })
+    }
+
+    /// Takes one event in. `now` must not go back; if it does, waits get longer and nothing else happens.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        match input {
+            Input::Start => self.start(now),
+            Input::Message { from, message } => self.message(now, from, message),
+            Input::Electorate(members) => {
+                self.electorate.replace(members);
+                self.electorate_changed(now);
+            }
+            Input::Rank { freshness, priority } => self.set_rank(freshness, priority),
+            Input::LeaderHeard { leader, term } => {
+                self.leader_proven(now, leader, term, None);
+            }
+            Input::LeaderSuspected { leader } => self.suspected(leader),
+            Input::LeaderDead { leader } => self.died(now, leader),
+            Input::Reachable { peer, reachable } => {
+                self.electorate.set_reachable(peer, reachable);
+                self.majority_may_be_back(now);
+            }
+            Input::Won { term } => self.won(now, term),
+            Input::CampaignFailed => {
+                if matches!(self.phase, Phase::Campaigning { .. }) {
+                    self.back_off(now, Activity::Pausing);
+                }
+            }
+            Input::SteppedDown { term } => self.stepped_down(now, term),
+            Input::Transfer { to } => self.transfer(to),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// Gives one piece of work out. Call it until it has none after each [`Election::handle`].
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the next [`Input::Tick`] is due. It changes with every input; nothing needs to be cancelled.
+    pub fn next_timeout(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Idle => None,
+            Phase::Following { stagger } => {
+                let patience = if self.hinted { self.config.lease } else { self.config.window };
+                Some(self.heard + patience + stagger)
+            }
+            Phase::Leading { beat } => beat,
+            Phase::Pausing { until, .. }
+            | Phase::Asking { until, .. }
+            | Phase::Deferring { until, .. }
+            | Phase::Campaigning { until } => Some(until),
+        }
+    }
+
+    /// The leader and its term, if one is known.
+    pub fn leader(&self) -> Option<(Uuid, u64)> {
+        self.leader.map(|leader| (leader, self.floor))
+    }
+
+    /// This node's rank.
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// What the core is doing.
+    pub fn activity(&self) -> Activity {
+        match self.phase {
+            Phase::Idle => Activity::Idle,
+            Phase::Following { .. } => Activity::Following,
+            Phase::Leading { .. } => Activity::Leading,
+            Phase::Pausing { why, .. } => why,
+            Phase::Asking { .. } => Activity::Asking,
+            Phase::Deferring { .. } => Activity::Deferring,
+            Phase::Campaigning { .. } => Activity::Campaigning,
+        }
+    }
+
+    /// How many messages were ignored: from strangers, in another's name, or of a term long past.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    fn start(&mut self, now: Time) {
+        if self.started {
+            return;
+        }
+        self.started = true;
+        self.listen(now);
+    }
+
+    fn set_rank(&mut self, freshness: Freshness, priority: i32) {
+        self.rank = Rank { freshness, priority, id: self.rank.id };
+    }
+
+    /// Gives a leader a window's time to be heard. A node alone has nobody to listen for.
+    fn listen(&mut self, now: Time) {
+        if !self.electorate.includes_me() {
+            self.phase = Phase::Idle;
+            return;
+        }
+        let wait = if self.electorate.is_me_alone() { Duration::ZERO } else { self.config.window + self.stagger() };
+        self.phase = Phase::Pausing { until: now + wait, then: Move::Ask, why: Activity::Listening };
+    }
+
+    fn electorate_changed(&mut self, now: Time) {
+        if !self.started {
+            return;
+        }
+        let member = self.electorate.includes_me();
+        match self.phase {
+            Phase::Idle if member => self.listen(now),
+            Phase::Idle => {}
+            Phase::Leading { .. } => {
+                // With a vote it is the vote's engine that says when a leader taken out has to stop.
+                if !member && self.config.mode == Mode::Plain {
+                    self.lose_leader();
+                    self.phase = Phase::Idle;
+                }
+            }
+            Phase::Following { .. } => match (self.leader, self.config.mode) {
+                (Some(leader), Mode::Plain) if !self.electorate.contains(leader) => {
+                    self.lose_leader();
+                    self.pause(now, Duration::ZERO, Activity::Pausing);
+                }
+                (Some(leader), Mode::Voted) if !self.electorate.contains(leader) => self.suspected(leader),
+                (Some(_) | None, Mode::Plain | Mode::Voted) => {}
+            },
+            Phase::Pausing { .. } | Phase::Asking { .. } | Phase::Deferring { .. } | Phase::Campaigning { .. } => {
+                if !member {
+                    self.phase = Phase::Idle;
+                } else if self.electorate.is_me_alone() {
+                    self.pause(now, Duration::ZERO, Activity::Pausing);
+                }
+            }
+        }
+        self.majority_may_be_back(now);
+    }
+
+    fn tick(&mut self, now: Time) {
+        // An action may set a timer that is due as well (a node alone: listen, ask, stand); three in a row is the most.
+        for _ in 0..4 {
+            if self.next_timeout().is_none_or(|at| at > now) {
+                return;
+            }
+            match self.phase {
+                Phase::Idle => {}
+                Phase::Following { .. } => {
+                    self.lose_leader();
+                    self.ask(now);
+                }
+                Phase::Leading { .. } => {
+                    self.announce();
+                    self.phase = Phase::Leading { beat: Some(now + self.config.heartbeat) };
+                }
+                Phase::Asking { .. } => self.decide(now),
+                Phase::Pausing { then, .. } | Phase::Deferring { then, .. } => match then {
+                    Move::Ask => self.ask(now),
+                    Move::Stand => self.stand(now),
+                },
+                Phase::Campaigning { .. } => self.back_off(now, Activity::Pausing),
+            }
+        }
+    }
+
+    /// Gives up the leader that was known, this node itself included.
+    pub(super) fn lose_leader(&mut self) {
+        self.hinted = false;
+        if self.leader.take().is_some() {
+            self.push(Output::LeaderChanged { leader: None, term: self.floor });
+        }
+    }
+
+    /// Asks everybody who outranks this node.
+    pub(super) fn ask(&mut self, now: Time) {
+        if !self.electorate.includes_me() {
+            self.phase = Phase::Idle;
+        } else if self.electorate.is_me_alone() {
+            self.stand(now);
+        } else if !self.able() {
+            self.pause(now, self.config.window, Activity::NoMajority);
+        } else {
+            self.round = self.round.wrapping_add(1);
+            self.phase = Phase::Asking { until: now + self.config.answer, answers: BTreeMap::new() };
+            let message = Message::Election { round: self.round, term: self.highest, rank: self.rank };
+            let dead = self.death.map(|death| death.id);
+            let peers: Vec<Uuid> = self.electorate.peers().filter(|id| Some(*id) != dead).collect();
+            for to in peers {
+                self.push(Output::Send { to, message });
+            }
+            // The last peer may be the one that died.
+            self.decide_if_all_answered(now);
+        }
+    }
+
+    /// Takes the lead, or sends the caller to get it.
+    pub(super) fn stand(&mut self, now: Time) {
+        match self.config.mode {
+            Mode::Plain => self.lead(now, (self.highest + 1).min(MAX_TERM)),
+            Mode::Voted if !self.able() => self.pause(now, self.config.window, Activity::NoMajority),
+            Mode::Voted => {
+                self.phase = Phase::Campaigning { until: now + self.config.campaign };
+                self.push(Output::Campaign { dead: self.death.map(|death| death.id) });
+            }
+        }
+    }
+
+    /// Whether this node may stand at all.
+    pub(super) fn able(&self) -> bool {
+        match self.config.mode {
+            Mode::Plain => self.electorate.includes_me(),
+            Mode::Voted => self.electorate.reaches_majority(),
+        }
+    }
+
+    fn won(&mut self, now: Time, term: u64) {
+        self.highest = self.highest.max(term);
+        let news = term > self.floor || (term == self.floor && self.leader.is_none());
+        if self.config.mode == Mode::Voted && news {
+            self.lead(now, term);
+        }
+    }
+
+    /// This node leads in `term`.
+    pub(super) fn lead(&mut self, now: Time, term: u64) {
+        self.accept(self.rank.id, term);
+        let beat = match self.config.mode {
+            Mode::Plain => Some(now + self.config.heartbeat),
+            Mode::Voted => None,
+        };
+        self.phase = Phase::Leading { beat };
+        self.announce();
+    }
+
+    /// Another node leads in `term`, and was heard just now.
+    pub(super) fn follow(&mut self, now: Time, leader: Uuid, term: u64) {
+        let known = self.leader == Some(leader) && self.floor == term;
+        if !known || !matches!(self.phase, Phase::Following { .. }) {
+            self.accept(leader, term);
+            self.phase = Phase::Following { stagger: self.stagger() };
+        }
+        self.heard = now;
+        self.hinted = false;
+    }
+
+    fn accept(&mut self, leader: Uuid, term: u64) {
+        let changed = self.leader != Some(leader) || self.floor != term;
+        self.leader = Some(leader);
+        self.last_leader = Some(leader);
+        self.floor = term;
+        self.highest = self.highest.max(term);
+        self.hinted = false;
+        self.death = None;
+        self.attempt = 0;
+        self.fell_back = false;
+        if changed {
+            self.push(Output::LeaderChanged { leader: Some(leader), term });
+        }
+    }
+
+    /// A second voice against the leader: its lease is enough now.
+    pub(super) fn suspected(&mut self, leader: Uuid) {
+        if self.leader == Some(leader) && matches!(self.phase, Phase::Following { .. }) && !self.hinted {
+            self.hinted = true;
+            self.phase = Phase::Following { stagger: self.stagger() };
+        }
+    }
+
+    fn died(&mut self, now: Time, leader: Uuid) {
+        let was_last = self.last_leader == Some(leader);
+        if !was_last || matches!(self.phase, Phase::Leading { .. }) || self.leader.is_some_and(|other| other != leader)
+        {
+            return;
+        }
+        self.death = Some(Death { id: leader, at: now });
+        match self.phase {
+            Phase::Idle | Phase::Leading { .. } | Phase::Campaigning { .. } => {}
+            Phase::Following { .. } => {
+                self.lose_leader();
+                self.pause(now, Duration::ZERO, Activity::Pausing);
+            }
+            Phase::Pausing { then: Move::Ask, .. } => self.hurry(now),
+            Phase::Pausing { .. } | Phase::Deferring { .. } => {}
+            Phase::Asking { .. } => self.decide_if_all_answered(now),
+        }
+    }
+
+    fn stepped_down(&mut self, now: Time, term: u64) {
+        self.highest = self.highest.max(term.min(MAX_TERM));
+        if matches!(self.phase, Phase::Leading { .. }) {
+            self.lose_leader();
+            self.listen(now);
+        }
+    }
+
+    fn transfer(&mut self, to: Option<Uuid>) {
+        let me = self.rank.id;
+        let refusal = if !matches!(self.phase, Phase::Leading { .. }) {
+            TransferRefused::NotLeader
+        } else if to.is_some_and(|to| to == me || !self.electorate.contains(to)) {
+            TransferRefused::NotEligible
+        } else {
+            let within_reach = |id: &Uuid| self.config.mode == Mode::Plain || self.electorate.is_reachable(*id);
+            let best = self
+                .electorate
+                .peers()
+                .filter(|id| to.is_none_or(|to| to == *id))
+                .filter(within_reach)
+                .max_by_key(|id| self.electorate.rank_of(*id).unwrap_or(Rank::plain(*id)));
+            match (best, self.config.mode) {
+                (Some(to), Mode::Voted) => return self.push(Output::Transfer { to }),
+                (Some(to), Mode::Plain) => {
+                    let message = Message::TakeOver { term: self.floor, rank: self.rank };
+                    return self.push(Output::Send { to, message });
+                }
+                (None, Mode::Plain | Mode::Voted) => TransferRefused::NobodyReachable,
+            }
+        };
+        self.push(Output::TransferRefused(refusal));
+    }
+
+    /// A node that waits for a majority need not wait on once it has one.
+    fn majority_may_be_back(&mut self, now: Time) {
+        if matches!(self.phase, Phase::Pausing { why: Activity::NoMajority, .. }) && self.able() {
+            self.hurry(now);
+        }
+    }
+
+    /// Ends a pause early, in this node's turn.
+    pub(super) fn hurry(&mut self, now: Time) {
+        let soon = now + self.stagger();
+        if let Phase::Pausing { until, .. } = &mut self.phase {
+            *until = soon.min(*until);
+        }
+    }
+
+    /// Waits at least `wait`, and this node's turn, before it asks (again).
+    pub(super) fn pause(&mut self, now: Time, wait: Duration, why: Activity) {
+        self.phase = Phase::Pausing { until: now + wait + self.stagger(), then: Move::Ask, why };
+    }
+
+    /// Waits before the next try: a random time that gets longer with each failure.
+    pub(super) fn back_off(&mut self, now: Time, why: Activity) {
+        let longest = self.config.retry * 2_u32.pow(self.attempt.min(DOUBLINGS)) + self.config.retry;
+        self.attempt = self.attempt.saturating_add(1);
+        let wait = self.random(self.config.retry, longest).min(self.config.window);
+        self.pause(now, wait, why);
+    }
+
+    /// Nobody answered although the streams reach a majority: whether that calls for the fallback, which it does once.
+    pub(super) fn fall_back(&mut self, now: Time) -> bool {
+        if self.config.mode == Mode::Plain || self.fell_back {
+            return false;
+        }
+        self.fell_back = true;
+        let until = now + self.config.fallback + self.stagger();
+        self.phase = Phase::Pausing { until, then: Move::Stand, why: Activity::Unanswered };
+        true
+    }
+
+    /// How long this node holds back: longer the lower it ranks, with jitter.
+    pub(super) fn stagger(&mut self) -> Duration {
+        let except = self.leader.or(self.death.map(|death| death.id));
+        let place = self.electorate.outranked_by(self.rank, except).min(STAGGERED);
+        self.config.step * place + self.random(Duration::ZERO, self.config.step)
+    }
+
+    fn random(&mut self, from: Duration, below: Duration) -> Duration {
+        if from >= below { from } else { self.rng.random_range(from..below) }
+    }
+
+    /// Tells every peer that this node leads.
+    fn announce(&mut self) {
+        let message = Message::Victory { term: self.floor, rank: self.rank };
+        let peers: Vec<Uuid> = self.electorate.peers().collect();
+        for to in peers {
+            self.push(Output::Send { to, message });
+        }
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        if self.outputs.len() >= QUEUE + self.electorate.len() {
+            let oldest = self.outputs.iter().position(|output| matches!(output, Output::Send { .. }));
+            self.outputs.remove(oldest.unwrap_or(0));
+        }
+        self.outputs.push_back(output);
+    }
+}
