@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
+use crate::time::Mono;
+
 use super::{
-    Time,
     config::Mode,
     core::{Election, Move, Phase},
     io::{Activity, Output},
@@ -13,7 +14,7 @@ use super::{
 
 impl Election {
     /// A peer's message.
-    pub(super) fn message(&mut self, now: Time, from: Uuid, message: Message) {
+    pub(super) fn message(&mut self, now: Mono, from: Uuid, message: Message) {
         // Nobody speaks for another, and a message that came back to its sender says nothing.
         if message.sender() != from || from == self.rank.id {
             self.ignored += 1;
@@ -29,7 +30,7 @@ impl Election {
     }
 
     /// Somebody has no leader and wants to know who outranks it.
-    fn asked(&mut self, now: Time, round: u64, term: u64, asker: Rank) {
+    fn asked(&mut self, now: Mono, round: u64, term: u64, asker: Rank) {
         if !self.electorate.contains(asker.id) || !self.electorate.includes_me() || matches!(self.phase, Phase::Idle) {
             self.ignored += 1;
             return;
@@ -85,7 +86,7 @@ impl Election {
     }
 
     /// An answer to our question.
-    fn answered(&mut self, now: Time, round: u64, term: u64, rank: Rank, stance: Stance) {
+    fn answered(&mut self, now: Mono, round: u64, term: u64, rank: Rank, stance: Stance) {
         let asked = round == self.round && self.electorate.contains(rank.id);
         let Phase::Asking { answers, .. } = &mut self.phase else {
             return;
@@ -131,14 +132,14 @@ impl Election {
     }
 
     /// There is nothing to wait for once everybody has answered.
-    pub(super) fn decide_if_all_answered(&mut self, now: Time) {
+    pub(super) fn decide_if_all_answered(&mut self, now: Mono) {
         if matches!(self.phase, Phase::Asking { .. }) && !self.somebody_missing() {
             self.decide(now);
         }
     }
 
     /// The answers are in, or the time for them is over, and nobody who stands outranks us.
-    pub(super) fn decide(&mut self, now: Time) {
+    pub(super) fn decide(&mut self, now: Mono) {
         let missing = self.somebody_missing();
         let Phase::Asking { answers, .. } = &self.phase else {
             return;
@@ -164,7 +165,7 @@ impl Election {
     }
 
     /// Somebody says that it leads.
-    fn victory(&mut self, now: Time, term: u64, rank: Rank) {
+    fn victory(&mut self, now: Mono, term: u64, rank: Rank) {
         match self.config.mode {
             // With a vote a victory is news once; after that only the caller's proofs show that the leader still leads. Otherwise
             // a leader whose replication is cut could hold its place by datagrams alone.
@@ -184,7 +185,7 @@ impl Election {
     }
 
     /// The leader wants this node in its place.
-    fn take_over(&mut self, now: Time, term: u64, from: Rank) {
+    fn take_over(&mut self, now: Mono, term: u64, from: Rank) {
         let entitled = self.leader == Some(from.id) && self.floor == term && self.electorate.includes_me();
         if entitled && self.config.mode == Mode::Plain {
             self.stand(now);
@@ -194,7 +195,7 @@ impl Election {
     }
 
     /// Proof that somebody leads. The higher (term, rank) stays; says whether this one did.
-    pub(super) fn leader_proven(&mut self, now: Time, leader: Uuid, term: u64, rank: Option<Rank>) -> bool {
+    pub(super) fn leader_proven(&mut self, now: Mono, leader: Uuid, term: u64, rank: Option<Rank>) -> bool {
         self.highest = self.highest.max(term.min(super::MAX_TERM));
         let dead_lately = self.death.is_some_and(|death| {
             death.id == leader && term <= self.floor && now < death.at + self.config.heartbeat * 2

@@ -19,8 +19,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::time::Duration;
 use uuid::Uuid;
 
+use crate::time::Mono;
+
 use super::{
-    Time,
     config::{Config, ConfigError, Mode},
     electorate::Electorate,
     io::{Activity, Input, Output, TransferRefused},
@@ -46,15 +47,15 @@ pub(super) enum Phase {
     /// A leader is known; `stagger` is added to the time at which this node gives it up.
     Following { stagger: Duration },
     /// This node leads; in plain mode the next heartbeat is due at `beat`.
-    Leading { beat: Option<Time> },
+    Leading { beat: Option<Mono> },
     /// Waiting to ask or to stand.
-    Pausing { until: Time, then: Move, why: Activity },
+    Pausing { until: Mono, then: Move, why: Activity },
     /// Asked who outranks this node.
-    Asking { until: Time, answers: BTreeMap<Uuid, Stance> },
+    Asking { until: Mono, answers: BTreeMap<Uuid, Stance> },
     /// Somebody else is about to win.
-    Deferring { until: Time, then: Move },
+    Deferring { until: Mono, then: Move },
     /// The caller's vote runs.
-    Campaigning { until: Time },
+    Campaigning { until: Mono },
 }
 
 /// What comes after a wait.
@@ -70,7 +71,7 @@ pub(super) enum Move {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death {
     pub(super) id: Uuid,
-    pub(super) at: Time,
+    pub(super) at: Mono,
 }
 
 /// The election core of one node. See the [module](super) for how to drive it.
@@ -88,7 +89,7 @@ pub struct Election {
     pub(super) leader: Option<Uuid>,
     /// The last leader, also after it was given up.
     pub(super) last_leader: Option<Uuid>,
-    heard: Time,
+    heard: Mono,
     hinted: bool,
     pub(super) death: Option<Death>,
     /// Tries since there was a leader.
@@ -118,7 +119,7 @@ impl Election {
             floor: 0,
             leader: None,
             last_leader: None,
-            heard: Time::default(),
+            heard: Mono::default(),
             hinted: false,
             death: None,
             attempt: 0,
@@ -131,7 +132,7 @@ impl Election {
     }
 
     /// Takes one event in. `now` must not go back; if it does, waits get longer and nothing else happens.
-    pub fn handle(&mut self, now: Time, input: Input) {
+    pub fn handle(&mut self, now: Mono, input: Input) {
         match input {
             Input::Start => self.start(now),
             Input::Message { from, message } => self.message(now, from, message),
@@ -167,7 +168,7 @@ impl Election {
     }
 
     /// When the next [`Input::Tick`] is due. It changes with every input; nothing needs to be cancelled.
-    pub fn next_timeout(&self) -> Option<Time> {
+    pub fn next_deadline(&self) -> Option<Mono> {
         match self.phase {
             Phase::Idle => None,
             Phase::Following { stagger } => {
@@ -210,7 +211,7 @@ impl Election {
         self.ignored
     }
 
-    fn start(&mut self, now: Time) {
+    fn start(&mut self, now: Mono) {
         if self.started {
             return;
         }
@@ -223,7 +224,7 @@ impl Election {
     }
 
     /// Gives a leader a window's time to be heard. A node alone has nobody to listen for.
-    fn listen(&mut self, now: Time) {
+    fn listen(&mut self, now: Mono) {
         if !self.electorate.includes_me() {
             self.phase = Phase::Idle;
             return;
@@ -232,7 +233,7 @@ impl Election {
         self.phase = Phase::Pausing { until: now + wait, then: Move::Ask, why: Activity::Listening };
     }
 
-    fn electorate_changed(&mut self, now: Time) {
+    fn electorate_changed(&mut self, now: Mono) {
         if !self.started {
             return;
         }
@@ -266,10 +267,10 @@ impl Election {
         self.majority_may_be_back(now);
     }
 
-    fn tick(&mut self, now: Time) {
+    fn tick(&mut self, now: Mono) {
         // An action may set a timer that is due as well (a node alone: listen, ask, stand); three in a row is the most.
         for _ in 0..4 {
-            if self.next_timeout().is_none_or(|at| at > now) {
+            if self.next_deadline().is_none_or(|at| at > now) {
                 return;
             }
             match self.phase {
@@ -301,7 +302,7 @@ impl Election {
     }
 
     /// Asks everybody who outranks this node.
-    pub(super) fn ask(&mut self, now: Time) {
+    pub(super) fn ask(&mut self, now: Mono) {
         if !self.electorate.includes_me() {
             self.phase = Phase::Idle;
         } else if self.electorate.is_me_alone() {
@@ -323,7 +324,7 @@ impl Election {
     }
 
     /// Takes the lead, or sends the caller to get it.
-    pub(super) fn stand(&mut self, now: Time) {
+    pub(super) fn stand(&mut self, now: Mono) {
         match self.config.mode {
             Mode::Plain => self.lead(now, (self.highest + 1).min(MAX_TERM)),
             Mode::Voted if !self.able() => self.pause(now, self.config.window, Activity::NoMajority),
@@ -342,7 +343,7 @@ impl Election {
         }
     }
 
-    fn won(&mut self, now: Time, term: u64) {
+    fn won(&mut self, now: Mono, term: u64) {
         self.highest = self.highest.max(term);
         let news = term > self.floor || (term == self.floor && self.leader.is_none());
         if self.config.mode == Mode::Voted && news {
@@ -351,7 +352,7 @@ impl Election {
     }
 
     /// This node leads in `term`.
-    pub(super) fn lead(&mut self, now: Time, term: u64) {
+    pub(super) fn lead(&mut self, now: Mono, term: u64) {
         self.accept(self.rank.id, term);
         let beat = match self.config.mode {
             Mode::Plain => Some(now + self.config.heartbeat),
@@ -362,7 +363,7 @@ impl Election {
     }
 
     /// Another node leads in `term`, and was heard just now.
-    pub(super) fn follow(&mut self, now: Time, leader: Uuid, term: u64) {
+    pub(super) fn follow(&mut self, now: Mono, leader: Uuid, term: u64) {
         let known = self.leader == Some(leader) && self.floor == term;
         if !known || !matches!(self.phase, Phase::Following { .. }) {
             self.accept(leader, term);
@@ -395,7 +396,7 @@ impl Election {
         }
     }
 
-    fn died(&mut self, now: Time, leader: Uuid) {
+    fn died(&mut self, now: Mono, leader: Uuid) {
         let was_last = self.last_leader == Some(leader);
         if !was_last || matches!(self.phase, Phase::Leading { .. }) || self.leader.is_some_and(|other| other != leader)
         {
@@ -414,7 +415,7 @@ impl Election {
         }
     }
 
-    fn stepped_down(&mut self, now: Time, term: u64) {
+    fn stepped_down(&mut self, now: Mono, term: u64) {
         self.highest = self.highest.max(term.min(MAX_TERM));
         if matches!(self.phase, Phase::Leading { .. }) {
             self.lose_leader();
@@ -449,14 +450,14 @@ impl Election {
     }
 
     /// A node that waits for a majority need not wait on once it has one.
-    fn majority_may_be_back(&mut self, now: Time) {
+    fn majority_may_be_back(&mut self, now: Mono) {
         if matches!(self.phase, Phase::Pausing { why: Activity::NoMajority, .. }) && self.able() {
             self.hurry(now);
         }
     }
 
     /// Ends a pause early, in this node's turn.
-    pub(super) fn hurry(&mut self, now: Time) {
+    pub(super) fn hurry(&mut self, now: Mono) {
         let soon = now + self.stagger();
         if let Phase::Pausing { until, .. } = &mut self.phase {
             *until = soon.min(*until);
@@ -464,12 +465,12 @@ impl Election {
     }
 
     /// Waits at least `wait`, and this node's turn, before it asks (again).
-    pub(super) fn pause(&mut self, now: Time, wait: Duration, why: Activity) {
+    pub(super) fn pause(&mut self, now: Mono, wait: Duration, why: Activity) {
         self.phase = Phase::Pausing { until: now + wait + self.stagger(), then: Move::Ask, why };
     }
 
     /// Waits before the next try: a random time that gets longer with each failure.
-    pub(super) fn back_off(&mut self, now: Time, why: Activity) {
+    pub(super) fn back_off(&mut self, now: Mono, why: Activity) {
         let longest = self.config.retry * 2_u32.pow(self.attempt.min(DOUBLINGS)) + self.config.retry;
         self.attempt = self.attempt.saturating_add(1);
         let wait = self.random(self.config.retry, longest).min(self.config.window);
@@ -477,7 +478,7 @@ impl Election {
     }
 
     /// Nobody answered although the streams reach a majority: whether that calls for the fallback, which it does once.
-    pub(super) fn fall_back(&mut self, now: Time) -> bool {
+    pub(super) fn fall_back(&mut self, now: Mono) -> bool {
         if self.config.mode == Mode::Plain || self.fell_back {
             return false;
         }

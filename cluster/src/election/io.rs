@@ -69,7 +69,7 @@ pub enum Input {
         /// To whom.
         to: Option<Uuid>,
     },
-    /// Time passed: the instant of [`Election::next_timeout`](super::Election::next_timeout) was reached. Too early does nothing.
+    /// Time passed: the instant of [`Election::next_deadline`](super::Election::next_deadline) was reached. Too early does nothing.
     Tick,
 }
 

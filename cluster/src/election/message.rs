@@ -252,7 +252,11 @@ mod tests {
                 .prop_map(|(leader, term)| Stance::Follows { leader: Uuid::from_u128(leader), term }),
         ];
         prop_oneof![
-            (any::<u64>(), 0..=MAX_TERM, ranks()).prop_map(|(round, term, rank)| Message::Election { round, term, rank }),
+            (any::<u64>(), 0..=MAX_TERM, ranks()).prop_map(|(round, term, rank)| Message::Election {
+                round,
+                term,
+                rank
+            }),
             (any::<u64>(), 0..=MAX_TERM, ranks(), stances).prop_map(|(round, term, rank, stance)| Message::Answer {
                 round,
                 term,

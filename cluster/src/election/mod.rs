@@ -19,7 +19,7 @@
 //!         ..
 //!     }
 //! }
-//! timer.reset(election.next_timeout());                        // then Input::Tick
+//! timer.reset(election.next_deadline());                        // then Input::Tick
 //! ```
 //!
 //! What it does not do: find the members, notice deaths, keep terms on disk (with a vote, the vote does), or promise in plain mode
@@ -38,6 +38,3 @@ pub use core::Election;
 pub use io::{Activity, Input, Output, TransferRefused};
 pub use message::{DecodeError, MAX_TERM, Message, Stance};
 pub use rank::{Freshness, Rank};
-
-/// Monotonic time, as the election takes it.
-pub type Time = std::time::Duration;
