@@ -330,7 +330,7 @@ impl Election {
             Mode::Voted if !self.able() => self.pause(now, self.config.window, Activity::NoMajority),
             Mode::Voted => {
                 self.phase = Phase::Campaigning { until: now + self.config.campaign };
-                self.push(Output::Campaign { dead: self.death.map(|death| death.id) });
+                self.push(Output::Campaign);
             }
         }
     }
@@ -401,6 +401,9 @@ impl Election {
         if !was_last || matches!(self.phase, Phase::Leading { .. }) || self.leader.is_some_and(|other| other != leader)
         {
             return;
+        }
+        if self.config.mode == Mode::Voted && self.death.is_none_or(|known| known.id != leader) {
+            self.push(Output::DropLease { dead: leader });
         }
         self.death = Some(Death { id: leader, at: now });
         match self.phase {

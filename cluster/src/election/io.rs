@@ -85,9 +85,12 @@ pub enum Output {
     },
     /// Go and get yourself elected (voted mode): run a pre-vote and a vote of the electorate, then report [`Input::Won`] or
     /// [`Input::CampaignFailed`].
-    Campaign {
-        /// The last leader, if it is dead for certain: this node's own lease on it may be given up (nobody else's).
-        dead: Option<Uuid>,
+    Campaign,
+    /// The leader is dead for certain: this node's own lease on it may be given up, so that its pre-vote is not refused to whoever
+    /// campaigns (voted mode). Nobody else's lease is touched by that: each voter has to find out for itself.
+    DropLease {
+        /// Who died.
+        dead: Uuid,
     },
     /// Who leads as far as this node knows, and in which term. Comes once for each change.
     LeaderChanged {

@@ -14,7 +14,7 @@
 //! while let Some(output) = election.poll() {
 //!     match output {
 //!         Output::Send { to, message } => transport.send(to, message.encode()),
-//!         Output::Campaign { .. } => vote.campaign(),          // then Input::Won or Input::CampaignFailed
+//!         Output::Campaign => vote.campaign(),                 // then Input::Won or Input::CampaignFailed
 //!         Output::LeaderChanged { leader, term } => ..,
 //!         ..
 //!     }
