@@ -32,6 +32,9 @@ mod electorate;
 mod io;
 mod message;
 mod rank;
+#[cfg(test)]
+mod tests;
+mod waits;
 
 pub use config::{Config, ConfigError, Mode};
 pub use core::Election;
