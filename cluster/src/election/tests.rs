@@ -84,6 +84,20 @@ fn a_heartbeat_of_an_older_term_or_in_anothers_name_changes_nothing() {
 }
 
 #[test]
+fn of_two_leaders_of_one_term_the_higher_rank_stays_and_says_so() {
+    let mut election = started(Mode::Plain, 2, 3);
+    hear(&mut election, at(1_010), 3, victory(1, 3));
+    hear(&mut election, at(1_020), 3, Message::TakeOver { term: 1, rank: Rank::plain(id(3)) });
+    assert_eq!(election.leader(), Some((id(2), 2)), "it was asked to take over");
+    outputs(&mut election);
+    hear(&mut election, at(1_030), 1, victory(2, 1));
+    let mine = Output::Send { to: id(1), message: victory(2, 2) };
+    assert_eq!(outputs(&mut election), [mine], "the lower is told at once");
+    hear(&mut election, at(1_040), 3, victory(2, 3));
+    assert_eq!(outputs(&mut election), [Output::LeaderChanged { leader: Some(id(3)), term: 2 }]);
+}
+
+#[test]
 fn an_election_ends_as_soon_as_all_have_answered_from_below() {
     let mut election = started(Mode::Voted, 3, 3);
     let now = tick(&mut election);
