@@ -42,5 +42,7 @@
 //! Start reading at [`swim`]; its wire format has its byte tables in `docs/wire.md`.
 
 pub mod election;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 pub mod swim;
 pub mod time;
