@@ -86,7 +86,7 @@ impl Config {
             // Five rounds a period, three members each: at N = 1,000 all know within two periods.
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
-            // With the natural logarithm: 6 sends at N = 3, 12 at N = 30; with the decimal one small groups miss members.
+            // With the natural logarithm: 8 sends at N = 3, 16 at N = 30; with the decimal one small groups miss members.
             retransmit_multiplier: 4,
             // What gossip missed is repaired within the minute.
             exchange_interval: Duration::from_secs(30),

@@ -17,193 +17,138 @@
 //! }
 //! # }
 //! ```
+//!
+//! Where to read on:
+//!
+//! | file | is |
+//! |---|---|
+//! | `io` | what comes in and goes out |
+//! | `lww`, `hlc` | what a member's state is made of: the set, the clock |
+//! | `membership` | what happens when a statement about somebody arrives |
+//! | `own` | what happens when it is about ourselves: defence, being set back, being doubled |
+//! | `probe`, `roster`, `suspicion` | failure detection |
+//! | `gossip`, `dissemination`, `seen` | passing on: packets, queues, user broadcasts |
+//! | `exchange` | the full state over streams, the seeds |
+//! | `leave` | goodbye |
+//! | `wire` | bytes |
+//!
+//! The protocol is that of A. Das, I. Gupta, A. Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group
+//! Membership Protocol", 2002, with stamps of a hybrid logical clock as incarnation numbers.
 
 mod config;
+mod dissemination;
 mod event;
+mod exchange;
+mod gossip;
 mod hlc;
+mod io;
+mod leave;
+mod lww;
 mod member;
+mod membership;
+mod own;
+mod probe;
+mod roster;
+mod seen;
+mod suspicion;
+mod timer;
+mod view;
 pub mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::time::Duration;
 
-use bytes::Bytes;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 pub use config::{Config, ConfigError};
 pub use event::Event;
 pub use hlc::Stamp;
+pub use io::{Input, MAX_BROADCAST, MAX_MESSAGE, MAX_SEEDS, Output, Refused, State, Stats, StreamId};
 pub use member::{Identity, Member, MemberState};
 
 use crate::time::{Mono, Now};
-
-/// What comes in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// The time of [`Swim::next_deadline`] has come. Too early or too often does no harm.
-    Tick,
-    /// A datagram arrived.
-    Datagram {
-        /// From where.
-        from: SocketAddr,
-        /// All of it.
-        bytes: Bytes,
-    },
-    /// A frame arrived on an exchange stream: the body, without the length before it.
-    Frame {
-        /// On which.
-        stream: StreamId,
-        /// The address of the other end.
-        from: SocketAddr,
-        /// The frame's body.
-        bytes: Bytes,
-    },
-    /// A stream ended, failed, or could not be opened. Not needed after [`Output::CloseStream`] or a last frame.
-    StreamClosed {
-        /// Which.
-        stream: StreamId,
-    },
-    /// The stamp of an [`Output::PersistStamp`] is on the disk.
-    StampPersisted {
-        /// Which.
-        stamp: Stamp,
-    },
-    /// Where to look for members: the names given, resolved afresh, and what the registry said. Replaces those before; at most
-    /// [`MAX_SEEDS`] are kept. Hand them in before the first [`Input::Tick`] if there are any.
-    Seeds(Vec<SocketAddr>),
-    /// We have other metadata from now on.
-    Metadata(Bytes),
-    /// Others reach us at another address from now on.
-    Address(SocketAddr),
-    /// Tell all members, once, best effort. At most [`MAX_BROADCAST`] bytes.
-    Broadcast(Bytes),
-    /// Tell one member, once, best effort. At most [`MAX_MESSAGE`] bytes.
-    Message {
-        /// Whom.
-        to: Uuid,
-        /// What.
-        payload: Bytes,
-    },
-    /// Say goodbye; [`Event::LeaveDone`] follows. There is no way back: a member that returns is a new [`Swim`].
-    Leave,
-}
-
-/// What goes out. The driver performs outputs in their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Send it over UDP, once.
-    Datagram {
-        /// To where.
-        to: SocketAddr,
-        /// All of it, at most [`wire::PACKET_BUDGET`].
-        bytes: Bytes,
-    },
-    /// Open a stream of kind [`wire::StreamKind::Exchange`] and send the frame on it (its length before it, see
-    /// [`wire::frame_head`]). Frames that come back are [`Input::Frame`].
-    OpenStream {
-        /// How it is called from now on.
-        stream: StreamId,
-        /// Where to.
-        to: SocketAddr,
-        /// Whom it means, for the preface.
-        target: Option<Uuid>,
-        /// The first frame's body.
-        frame: Bytes,
-    },
-    /// Send a frame.
-    SendFrame {
-        /// On which stream.
-        stream: StreamId,
-        /// The frame's body.
-        frame: Bytes,
-        /// Close the stream once it is sent.
-        last: bool,
-    },
-    /// Close the stream, whatever is under way on it.
-    CloseStream {
-        /// Which.
-        stream: StreamId,
-    },
-    /// Write it to the disk, in place of the one before, sync it, then say [`Input::StampPersisted`]. Until then it is not used.
-    /// If the disk refuses, say nothing: the member goes on with the stamp that it has, and stays silent if it has none.
-    PersistStamp {
-        /// What to hand back as [`Identity::last_stamp`] at the next start.
-        stamp: Stamp,
-    },
-    /// The program should know.
-    Event(Event),
-}
-
-/// A stream of the full-state exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StreamId {
-    /// We asked for it; numbered by the core.
-    Dialled(u64),
-    /// Another member opened it; numbered by the driver, never twice.
-    Accepted(u64),
-}
-
-/// Why an input was refused. Nothing was changed by it. What comes from the network is never refused, only counted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refused {
-    /// Longer than a packet can carry. Send a reference to it instead.
-    #[error("{what} of {len} bytes, at most {max} fit")]
-    TooLarge {
-        /// What.
-        what: &'static str,
-        /// Its length.
-        len: usize,
-        /// What fits.
-        max: usize,
-    },
-    /// No live member has this id.
-    #[error("no live member has the id {0}")]
-    UnknownMember(Uuid),
-    /// Nobody could reach us there.
-    #[error("{0} is no address that others can reach")]
-    Unreachable(SocketAddr),
-    /// We have left, or are about to.
-    #[error("this member is leaving")]
-    Leaving,
-}
-
-/// Longest user broadcast in bytes.
-pub const MAX_BROADCAST: usize = 1_024;
-
-/// Longest user message in bytes.
-pub const MAX_MESSAGE: usize = 1_024;
-
-/// Most seeds that are kept.
-pub const MAX_SEEDS: usize = 64;
-
-/// The two dictionaries of the membership, in order of the ids.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
-    /// The members that added themselves: where they are and with which stamp.
-    pub add_set: BTreeMap<Uuid, (SocketAddr, Stamp)>,
-    /// The lives that were ended, by the stamp that they had; the address where it is known.
-    pub remove_set: BTreeMap<Uuid, (Option<SocketAddr>, Stamp)>,
-}
+use dissemination::Dissemination;
+use exchange::{Seeds, Streams};
+use hlc::Hlc;
+use leave::Leaving;
+use lww::Set;
+use membership::Peer;
+use own::Own;
+use probe::Probes;
+use roster::Roster;
+use seen::Seen;
+use suspicion::Suspicions;
+use timer::{Timer, Timers};
 
 /// A member of a cluster, as a state machine.
 #[derive(Debug)]
 pub struct Swim {
     config: Config,
+    cluster: wire::ClusterHash,
+    /// Who we are; address and metadata change with [`Input::Address`] and [`Input::Metadata`].
     identity: Identity,
+    rng: Xoshiro256PlusPlus,
+    clock: Hlc,
+    timers: Timers,
+    /// What is said of whom. Our own row holds our own word only: what others say of us is answered, not believed.
+    set: Set,
+    /// What we know of members by ourselves, and tell nobody. Each has a row in `set`.
+    peers: BTreeMap<Uuid, Peer>,
+    own: Own,
+    roster: Roster,
+    probes: Probes,
+    suspicions: Suspicions,
+    news: Dissemination,
+    seen: Seen,
+    streams: Streams,
+    seeds: Seeds,
+    next_broadcast: u64,
+    leaving: Leaving,
     outputs: VecDeque<Output>,
+    stats: Stats,
 }
 
 impl Swim {
-    /// A member that is about to start. The same `seed` and inputs give the same outputs.
+    /// A member that is about to start. The same `seed` and inputs give the same outputs; different members need different
+    /// seeds.
     ///
     /// # Errors
     /// When the configuration or the identity cannot work.
     pub fn new(config: Config, identity: Identity, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         identity.validate()?;
-        let _ = (seed, now);
-        Ok(Self { config, identity, outputs: VecDeque::new() })
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut swim = Self {
+            cluster: config.cluster_hash(),
+            clock: Hlc::new(identity.last_stamp, config.drift_bound),
+            timers: Timers::default(),
+            set: Set::new(),
+            peers: BTreeMap::new(),
+            own: Own::default(),
+            roster: Roster::default(),
+            probes: Probes::new(rng.random()),
+            suspicions: Suspicions::default(),
+            news: Dissemination::new(config.broadcast_queue, config.broadcast_age),
+            seen: Seen::default(),
+            streams: Streams::default(),
+            seeds: Seeds::default(),
+            next_broadcast: 0,
+            leaving: Leaving::No,
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+            identity,
+            rng,
+        };
+        swim.request_stamp(now);
+        // Spread over the first period, so that members that start together do not tick together.
+        for (every, timer) in swim.periods() {
+            let first = every.mul_f64(swim.rng.random_range(0.0..1.0));
+            swim.timers.set(now.mono + first, timer);
+        }
+        Ok(swim)
     }
 
     /// Takes the world in.
@@ -211,8 +156,42 @@ impl Swim {
     /// # Errors
     /// When the program asked for what cannot be done. Nothing was changed. Never for what came from the network.
     pub fn handle(&mut self, now: Now, input: Input) -> Result<(), Refused> {
-        let _ = (now, input);
-        Ok(())
+        let done = match input {
+            Input::Tick => Ok(()),
+            Input::Datagram { from, bytes } => {
+                self.handle_datagram(now, from, bytes);
+                Ok(())
+            }
+            Input::Frame { stream, bytes } => {
+                self.handle_frame(now, stream, bytes);
+                Ok(())
+            }
+            Input::StreamClosed { stream } => {
+                self.handle_stream_closed(stream);
+                Ok(())
+            }
+            Input::StampPersisted { stamp } => {
+                self.handle_stamp_persisted(now, stamp);
+                Ok(())
+            }
+            Input::Seeds(addresses) => {
+                self.handle_seeds(now, addresses);
+                Ok(())
+            }
+            Input::Metadata(metadata) => self.handle_metadata(now, metadata),
+            Input::Address(address) => self.handle_address(now, address),
+            Input::Broadcast(payload) => self.handle_broadcast(now, payload),
+            Input::Message { to, payload } => self.handle_message(now, to, payload),
+            Input::Leave => {
+                self.handle_leave(now);
+                Ok(())
+            }
+        };
+        // After the input: an answer that waited in the socket while we slept counts before the time-out that it beat.
+        while let Some((due, timer)) = self.timers.pop_due(now.mono) {
+            self.handle_timer(now, due, timer);
+        }
+        done
     }
 
     /// The next thing to do, until there is none.
@@ -220,71 +199,52 @@ impl Swim {
         self.outputs.pop_front()
     }
 
-    /// When [`Input::Tick`] is wanted next.
+    /// When [`Input::Tick`] is wanted next. None after a leave is through.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        None
+        self.timers.next_deadline()
     }
 
-    /// Our id.
-    #[must_use]
-    pub fn id(&self) -> Uuid {
-        self.identity.id
+    /// What happens again and again, and how often.
+    fn periods(&self) -> [(Duration, Timer); 5] {
+        [
+            (self.config.probe_interval, Timer::Probe),
+            (self.config.gossip_interval, Timer::Gossip),
+            (self.config.exchange_interval, Timer::Exchange),
+            (self.config.dead_probe_interval, Timer::DeadProbe),
+            (self.sweep_interval(), Timer::Sweep),
+        ]
     }
 
-    /// The hash of our cluster's name, for stream prefaces.
-    #[must_use]
-    pub fn cluster_hash(&self) -> wire::ClusterHash {
-        self.config.cluster_hash()
+    fn handle_timer(&mut self, now: Now, due: Mono, timer: Timer) {
+        // Periods go on from now, not from when they were due: after a pause one is enough.
+        if let Some((every, _)) = self.periods().into_iter().find(|(_, periodic)| *periodic == timer) {
+            let every = self.jittered(every);
+            self.timers.set(now.mono + every, timer);
+        }
+        match timer {
+            Timer::Probe => self.probe_next(now),
+            Timer::ProbeTimeout { seq } => self.probe_indirectly(now, seq),
+            Timer::ProbeEnds { seq } => self.end_probe(now, due, seq),
+            Timer::RelayEnds { seq } => self.probes.end_relay(seq),
+            Timer::SuspicionEnds { id, stamp } => self.end_suspicion(now, due, id, stamp),
+            Timer::Gossip => self.gossip(now),
+            Timer::Exchange => self.exchange_with_someone(now),
+            Timer::DeadProbe => self.probe_a_dead_one(now),
+            Timer::Seeds { round } => self.try_seeds(now, round),
+            Timer::StreamEnds { stream } => self.end_stream(stream),
+            Timer::Refute => self.refute(now),
+            Timer::Sweep => self.sweep(now),
+            Timer::LeaveEnds => self.finish_leave(),
+        }
     }
 
-    /// All members that are known, ourselves and the dead included, in order of their ids.
-    #[must_use]
-    pub fn members(&self) -> Vec<Member> {
-        Vec::new()
+    /// A tenth more or less, so that members do not fall into step.
+    fn jittered(&mut self, duration: Duration) -> Duration {
+        duration.saturating_mul(self.rng.random_range(900..=1_100)) / 1_000
     }
 
-    /// One member.
-    #[must_use]
-    pub fn member(&self, id: Uuid) -> Option<Member> {
-        let _ = id;
-        None
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
     }
-
-    /// The two dictionaries.
-    #[must_use]
-    pub fn state(&self) -> State {
-        State::default()
-    }
-
-    /// Counters for people and for `/metrics`.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats::default()
-    }
-}
-
-/// What was counted since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// Datagrams sent.
-    pub packets_sent: u64,
-    /// Datagrams that came in, good or bad.
-    pub packets_received: u64,
-    /// Packets and frames dropped for what they were: not ours, cut short, malformed, of a version we do not speak.
-    pub malformed: u64,
-    /// Packets and frames of a cluster with another name.
-    pub foreign_cluster: u64,
-    /// Statements refused for a stamp that is years ahead.
-    pub absurd_stamps: u64,
-    /// Stamps further ahead of our wall clock than the drift bound: somebody's clock is wrong.
-    pub drifted_stamps: u64,
-    /// Probes that named somebody else: we have an address that was another's.
-    pub not_for_us: u64,
-    /// Statements not taken in because there are too many members.
-    pub members_refused: u64,
-    /// User broadcasts that made room for others, or grew too old, before they were sent as often as they should.
-    pub broadcasts_dropped: u64,
-    /// Requests dropped because too many were under way: probes to relay, exchanges to start.
-    pub overloaded: u64,
 }

@@ -1,8 +1,16 @@
 //! The wire format: versioned, little-endian, written by hand. Its byte tables stand in `docs/wire.md`.
 
+mod codec;
+mod envelope;
+mod message;
 mod preface;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+
+pub(super) use envelope::{ENVELOPE_HEAD, Envelope, PACKET_ROOM, head};
+pub(super) use message::{ACCUSATION_LEN, BROADCAST_LEN, Message, PROBE_LEN, Statement};
 
 pub use preface::{Answer, Preface, PrefaceError, Refusal, StreamKind};
 
@@ -106,4 +114,26 @@ pub const fn frame_len(head: [u8; FRAME_HEAD]) -> Result<usize, FrameTooLong> {
 pub struct FrameTooLong {
     /// Its length.
     pub len: usize,
+}
+
+/// Set aside in every packet for a later seal: 4 bytes to name the key, a nonce of 24, a tag of 16, and 4 to spare. Counted from
+/// the start, so that sealing never makes a packet too long.
+pub const SEAL_OVERHEAD: usize = 48;
+
+// The longest broadcast goes beside a probe and the accusation that its target is told first.
+const _: () = assert!(BROADCAST_LEN + PROBE_LEN + ACCUSATION_LEN <= PACKET_ROOM);
+
+/// Why a packet or frame is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("cut short")]
+    Short,
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    #[error("protocol version {0}")]
+    Version(u8),
+    #[error("of a cluster with another name")]
+    OtherCluster,
+    #[error("a stamp that lies years ahead")]
+    AbsurdStamp,
 }
