@@ -1,6 +1,6 @@
 //! One stream of the full-state exchange: frames from it go to the owner, frames from the owner go on it.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -39,7 +39,7 @@ pub(super) enum Incoming {
     /// A member opened a stream; frames for it go here.
     Opened { stream: StreamId, frames: mpsc::Sender<Outgoing> },
     /// A frame arrived.
-    Frame { stream: StreamId, from: SocketAddr, bytes: Bytes },
+    Frame { stream: StreamId, bytes: Bytes },
     /// The stream is no more.
     Closed { stream: StreamId },
 }
@@ -53,10 +53,9 @@ pub(super) async fn converse(
     owner: mpsc::Sender<Incoming>,
     counters: &Counters,
 ) {
-    let from = peer.address();
     let (reader, writer) = peer.into_split();
     let work = async {
-        let reading = read(reader, stream, from, &owner);
+        let reading = read(reader, stream, &owner);
         let writing = write(writer, outgoing);
         pin!(reading);
         pin!(writing);
@@ -77,12 +76,7 @@ pub(super) async fn converse(
     let _ = owner.send(Incoming::Closed { stream }).await;
 }
 
-async fn read(
-    mut reader: PeerReader,
-    stream: StreamId,
-    from: SocketAddr,
-    owner: &mpsc::Sender<Incoming>,
-) -> io::Result<()> {
+async fn read(mut reader: PeerReader, stream: StreamId, owner: &mpsc::Sender<Incoming>) -> io::Result<()> {
     loop {
         let mut head = [0; wire::FRAME_HEAD];
         // An end between two frames is a good end.
@@ -96,7 +90,7 @@ async fn read(
         if body.len() < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let frame = Incoming::Frame { stream, from, bytes: body.into() };
+        let frame = Incoming::Frame { stream, bytes: body.into() };
         if owner.send(frame).await.is_err() {
             return Ok(());
         }

@@ -96,6 +96,8 @@ pub(super) struct Work {
     ended: VecDeque<StreamId>,
     leaving: Vec<oneshot::Sender<usize>>,
     news: Vec<Event>,
+    /// The view is to be published anew.
+    changed: bool,
 }
 
 impl Owner {
@@ -106,9 +108,8 @@ impl Owner {
         let seeds = self.seeds.borrow_and_update().clone();
         self.feed(Input::Seeds(seeds));
         loop {
-            let changed = self.perform().await;
-            if changed || refresh <= Instant::now() {
-                self.publish();
+            self.work.changed |= refresh <= Instant::now();
+            if self.perform().await {
                 refresh = Instant::now() + REFRESH;
             }
             while self.tasks.try_join_next().is_some() {}
@@ -120,7 +121,11 @@ impl Owner {
                     Some(command) => self.command(command),
                     None => break,
                 },
-                Some(stamp) = self.stored.recv() => self.feed(Input::StampPersisted { stamp }),
+                Some(stamp) = self.stored.recv() => {
+                    // A new life of our own has no event, and shows in the view.
+                    self.work.changed = true;
+                    self.feed(Input::StampPersisted { stamp });
+                }
                 Ok(()) = self.seeds.changed() => {
                     let seeds = self.seeds.borrow_and_update().clone();
                     self.feed(Input::Seeds(seeds));
@@ -172,7 +177,7 @@ impl Owner {
             Incoming::Opened { stream, frames } => {
                 self.work.streams.insert(stream, frames);
             }
-            Incoming::Frame { stream, from, bytes } => self.feed(Input::Frame { stream, from, bytes }),
+            Incoming::Frame { stream, bytes } => self.feed(Input::Frame { stream, bytes }),
             Incoming::Closed { stream } => {
                 self.work.streams.remove(&stream);
                 self.feed(Input::StreamClosed { stream });
@@ -184,9 +189,8 @@ impl Owner {
         // A handle that no longer waits for its answer does not need it.
         match command {
             Command::Input(input, reply) => {
-                let result = self.swim.handle(self.clock.now(), input);
-                self.publish();
-                let _ = reply.send(result);
+                self.work.changed = true;
+                let _ = reply.send(self.swim.handle(self.clock.now(), input));
             }
             Command::State(reply) => {
                 let _ = reply.send(self.swim.state());
@@ -202,9 +206,8 @@ impl Owner {
         }
     }
 
-    /// Does all that the core asks for; says whether the membership changed.
+    /// Does all that the core asks for; says whether a new view was published.
     async fn perform(&mut self) -> bool {
-        let mut changed = false;
         loop {
             while let Some(output) = self.swim.poll() {
                 match output {
@@ -221,7 +224,7 @@ impl Owner {
                         }
                     }
                     Output::Event(event) => {
-                        changed |= self.heed(&event);
+                        self.work.changed |= self.heed(&event);
                         self.work.news.push(event);
                     }
                 }
@@ -231,15 +234,14 @@ impl Owner {
                 None => break,
             }
         }
-        if !self.work.news.is_empty() {
-            // Who hears of a member finds it in the view.
-            if changed {
-                self.publish();
-            }
-            for event in self.work.news.drain(..) {
-                // Without a receiver nobody wants to know.
-                let _ = self.events.send(event);
-            }
+        // Who hears of a member finds it in the view.
+        let changed = std::mem::take(&mut self.work.changed);
+        if changed {
+            self.publish();
+        }
+        for event in self.work.news.drain(..) {
+            // Without a receiver nobody wants to know.
+            let _ = self.events.send(event);
         }
         changed
     }
