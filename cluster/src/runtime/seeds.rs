@@ -15,6 +15,10 @@ use crate::swim::MAX_SEEDS;
 /// How long a round waits for slow name servers; what comes later counts in the next round.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
+/// The first pause while some name does not resolve yet; it doubles up to the usual interval. Where containers start together, names
+/// come up a moment after those who ask for them.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
 /// A seed that cannot be looked up. Correct it; the seeds before stand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no seed: write host:port")]
@@ -85,17 +89,23 @@ impl Resolver {
     }
 }
 
-/// Resolves again when the names change and every `interval`, until the owner is gone.
+/// Resolves again when the names change and every `interval`, sooner while a name is unknown, until the owner is gone.
 pub(super) async fn run(
     mut resolver: Resolver,
     mut names: watch::Receiver<Vec<String>>,
     addresses: watch::Sender<Vec<SocketAddr>>,
     interval: Duration,
 ) {
+    let mut pause = FIRST_PAUSE;
     loop {
+        let all_known = names.borrow().iter().all(|name| resolver.known.contains_key(name));
+        pause = if all_known { interval } else { pause.min(interval) };
         select! {
-            changed = names.changed() => if changed.is_err() { return },
-            () = sleep(interval) => {}
+            changed = names.changed() => match changed {
+                Ok(()) => pause = FIRST_PAUSE,
+                Err(_) => return,
+            },
+            () = sleep(pause) => pause *= 2,
         }
         let current = names.borrow_and_update().clone();
         let found = resolver.round(&current).await;
