@@ -61,11 +61,22 @@ pub(crate) struct Plan {
     pub(crate) bully_arrives: bool,
     /// Whether timers fire.
     pub(crate) timers: bool,
+    /// Whether all that cores ask for is written down.
+    pub(crate) traced: bool,
 }
 
 impl Plan {
     pub(crate) fn new(mode: Mode, nodes: usize, seed: u64) -> Self {
-        Self { mode, nodes, seed, flaw: Flaw::None, tell_freshness: true, bully_arrives: true, timers: true }
+        Self {
+            mode,
+            nodes,
+            seed,
+            flaw: Flaw::None,
+            tell_freshness: true,
+            bully_arrives: true,
+            timers: true,
+            traced: false,
+        }
     }
 }
 
@@ -84,6 +95,7 @@ pub(crate) struct World {
     pub(crate) campaigns: u64,
     pub(crate) campaigns_lost: u64,
     pub(crate) lost: u64,
+    pub(crate) repeated: u64,
 }
 
 pub(crate) fn id(node: usize) -> Uuid {
@@ -110,6 +122,7 @@ impl World {
             campaigns: 0,
             campaigns_lost: 0,
             lost: 0,
+            repeated: 0,
             plan,
         };
         for node in 0..world.plan.nodes {
@@ -200,6 +213,11 @@ impl World {
         }
         let micros = u64::try_from(self.slowest.as_micros()).expect("a short delay");
         let delay = Duration::from_micros(self.rng.random_range(200..micros.max(201)));
+        if self.loss > 0.0 && self.rng.random_bool(0.05) {
+            // A network that loses also repeats, late.
+            self.repeated += 1;
+            self.at(delay * 3, Happening::Arrives { from, to, packet: packet.clone() });
+        }
         self.at(delay, Happening::Arrives { from, to, packet });
     }
 
@@ -281,7 +299,9 @@ impl World {
         let now = self.now;
         self.nodes[node].election.handle(now, input);
         while let Some(output) = self.nodes[node].election.poll() {
-            let _ = writeln!(self.trace, "{now} {node} {output:?}");
+            if self.plan.traced {
+                let _ = writeln!(self.trace, "{now} {node} {output:?}");
+            }
             match output {
                 Output::Send { to, message } => self.send(node, place(to), Packet::Bully(message.encode())),
                 Output::Campaign => self.campaign(node),

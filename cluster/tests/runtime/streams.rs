@@ -6,7 +6,7 @@ use muster_cluster::{
     runtime::{Limits, OpenError, Peer, Step},
     swim::{
         MemberState,
-        wire::{Refusal, VERSIONS},
+        wire::{Answer, ClusterHash, Preface, Refusal, StreamKind, VERSIONS, VersionRange},
     },
 };
 use tokio::{
@@ -15,7 +15,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::fixture::{Plan, start_all, within};
+use crate::fixture::{Node, Plan, start_all, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_carries_bytes_both_ways_and_knows_who_is_there() {
@@ -133,4 +133,43 @@ async fn silent_and_babbling_strangers_are_bounded_counted_and_in_nobodys_way() 
     member.sees(2, MemberState::Alive).await;
     member.cluster.open_stream(node.id(), 16).await.expect("members get in");
     node.counts("the silent", |metrics| metrics.prefaces_late == 2).await;
+}
+
+/// Sends a preface by hand, and hears the answer.
+async fn knock(node: &Node, preface: Preface) -> (TcpStream, Answer) {
+    let mut tcp = TcpStream::connect(node.cluster.local_address()).await.expect("it listens");
+    tcp.write_all(&preface.encode()).await.expect("it reads");
+    let mut answer = [0; Answer::LEN];
+    within("the answer", tcp.read_exact(&mut answer)).await.expect("it answers");
+    (tcp, Answer::decode(&answer).expect("it makes sense"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exchanges_at_once_are_bounded_and_a_frame_too_long_ends_one() {
+    let limits = Limits { exchanges: 1, ..Limits::default() };
+    let node = Plan { limits, ..Plan::new(1) }.start().await;
+    let preface = Preface::new(StreamKind::Exchange, ClusterHash::of("test"), Uuid::from_u128(2), Some(node.id()));
+    let (mut first, answer) = knock(&node, preface).await;
+    assert_eq!((answer.verdict, answer.sender), (Ok(VERSIONS.max), node.id()));
+    let (_, answer) = knock(&node, preface).await;
+    assert_eq!(answer.verdict, Err(Refusal::Busy));
+
+    first.write_all(&u32::MAX.to_le_bytes()).await.expect("it reads");
+    node.counts("the broken exchange", |metrics| metrics.exchanges_broken == 1).await;
+    assert_eq!(within("its end", first.read(&mut [0; 1])).await.ok(), Some(0), "it is hung up on");
+    // The place is free a moment after the stream is closed.
+    within("room again", async { while knock(&node, preface).await.1.verdict.is_err() {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_highest_version_that_both_speak_is_chosen_and_none_is_a_refusal() {
+    let node = Plan::new(1).start().await;
+    let preface = Preface::new(StreamKind::Application(16), ClusterHash::of("test"), Uuid::from_u128(2), None);
+    let both = Preface { versions: VersionRange { min: 1, max: 250 }, ..preface };
+    assert_eq!(knock(&node, both).await.1.verdict, Ok(VERSIONS.max));
+    let newer = Preface { versions: VersionRange { min: 240, max: 250 }, ..preface };
+    let (_, answer) = knock(&node, newer).await;
+    assert_eq!((answer.verdict, answer.versions), (Err(Refusal::Version), VERSIONS));
+    let reserved = Preface { kind: StreamKind::Reserved(3), ..preface };
+    assert_eq!(knock(&node, reserved).await.1.verdict, Err(Refusal::Kind));
 }
