@@ -37,7 +37,8 @@ pub struct Config {
     pub exchange_timeout: Duration,
     /// How often one of the failed members is probed, to notice when a partition has healed.
     pub dead_probe_interval: Duration,
-    /// How often a seed that is no live member is tried; while nobody else is known, several are, and four times as often.
+    /// How often a seed that is no live member is tried, to find the other half of a cluster that fell apart long ago. While nobody
+    /// else is known several are tried at once, every other period at least.
     pub seed_interval: Duration,
     /// How long a leaving member waits for others to have heard of it.
     pub leave_timeout: Duration,

@@ -33,6 +33,9 @@ const DIALLED: usize = 4;
 /// Seeds that are tried at a time while we are alone.
 const SEEDS_AT_ONCE: usize = 3;
 
+/// While we are alone, seeds are tried at least every this many protocol periods: somebody waits for us.
+const ALONE_PERIODS: u32 = 2;
+
 /// Members that a frame newly accuses and that hear of it from us directly, so that they can refute within a round trip. When two
 /// halves meet again, each accuses all of the other's.
 const TOLD_DIRECTLY: usize = 32;
@@ -66,7 +69,7 @@ impl Streams {
 #[derive(Debug, Default)]
 pub(super) struct Seeds {
     addresses: Vec<SocketAddr>,
-    /// How long until the next try while we are alone: doubles up to the interval.
+    /// How long until the next try while we are alone: from the gossip interval it doubles up to [`ALONE_PERIODS`].
     back_off: Duration,
     /// Timers of an earlier list are stale.
     round: u64,
@@ -119,7 +122,8 @@ impl Swim {
         }
         let wait = if alone { self.seeds.back_off } else { self.config.seed_interval };
         let next = if alone { wait.saturating_mul(2) } else { self.config.gossip_interval };
-        self.seeds.back_off = next.min(self.config.seed_interval);
+        let longest = self.config.probe_interval.saturating_mul(ALONE_PERIODS).min(self.config.seed_interval);
+        self.seeds.back_off = next.min(longest);
         let wait = self.jittered(wait);
         self.timers.set(now.mono + wait, Timer::Seeds { round });
     }

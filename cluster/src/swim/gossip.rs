@@ -25,8 +25,8 @@ impl Swim {
             out.extend_from_slice(&first.encode());
         }
         // The suspect is told first, and the dead are told what they are thought to be: so they can answer at once.
-        if let Some(accusation) = to.and_then(|id| self.accusation(now.mono, id)) {
-            out.extend_from_slice(&Message::Statement(accusation).encode());
+        if let Some(word) = to.and_then(|id| self.word_about(now.mono, id, address)) {
+            out.extend_from_slice(&Message::Statement(word).encode());
         }
         let limit = retransmit_limit(self.config.retransmit_multiplier, self.live());
         self.news.fill(&mut out, ENVELOPE_HEAD + PACKET_ROOM, limit);

@@ -36,6 +36,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Its removal begins to age now.
+    pub(super) const fn entomb(&mut self, now: Mono) {
+        self.removed = Some((Duration::ZERO, now));
+    }
+
     fn tombstone_age(&self, now: Mono) -> Duration {
         self.removed.map_or(Duration::ZERO, |(age, at)| age.saturating_add(now.saturating_since(at)))
     }
@@ -187,12 +192,21 @@ impl Swim {
     }
 
     /// The accusation that stands against a member, for it to hear first.
-    pub(super) fn accusation(&self, now: Mono, id: Uuid) -> Option<Statement> {
+    fn accusation(&self, now: Mono, id: Uuid) -> Option<Statement> {
         self.set
             .get(&id)
             .and_then(Row::standing_removal)
             .and(self.removal_of(now, id))
             .or_else(|| self.suspicion_of(id))
+    }
+
+    /// What a member should hear first from us: what it is accused of; or, when it speaks from another address than we have for it, the
+    /// life that we have. If that is its own, it knows better than we; if not, there are two of it.
+    pub(super) fn word_about(&self, now: Mono, id: Uuid, address: SocketAddr) -> Option<Statement> {
+        self.accusation(now, id).or_else(|| {
+            let life = self.set.get(&id)?.life.clone()?;
+            (id != self.identity.id && life.address != address).then_some(Statement::Alive { id, life })
+        })
     }
 
     fn suspicion_of(&self, id: Uuid) -> Option<Statement> {

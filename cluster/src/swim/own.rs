@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::event::Event;
 use super::io::{Output, Refused};
-use super::lww::Life;
+use super::lww::{Life, Removal};
 use super::member::reachable;
 use super::membership::{DUPLICATE_FOR, Teller};
 use super::suspicion;
@@ -47,6 +47,9 @@ pub(super) struct Own {
     first: Option<Stamp>,
     /// The highest stamp that must be outranked.
     accused: Stamp,
+    /// The highest life of ours that others ended. It enters our row once it is outlived: the dictionaries are the same everywhere,
+    /// but in our own eyes we are never dead.
+    ended: Option<Removal>,
     /// Who is to hear the defence.
     accusers: Vec<Teller>,
     /// Somebody else spoke under our id, with a stamp above ours.
@@ -101,6 +104,7 @@ impl Swim {
         }
         self.own.life = Some(life.clone());
         self.set.entry(self.identity.id).or_default().life = Some(life);
+        self.note_outlived(now.mono);
         if self.own.announced {
             self.spread_our_word(now);
         } else {
@@ -127,6 +131,17 @@ impl Swim {
         if let Some(life) = self.own.life.clone() {
             let statement = Message::Statement(Statement::Alive { id, life });
             self.news.news.put(id, statement.encode(), now.mono);
+            // A defence does not wait for the tick.
+            self.gossip(now);
+        }
+    }
+
+    /// Puts the end of an earlier life of ours into the dictionaries.
+    fn note_outlived(&mut self, now: Mono) {
+        let id = self.identity.id;
+        let Some(removal) = self.own.ended.filter(|ended| ended.stamp < self.own.stamp()) else { return };
+        if self.set.entry(id).or_default().remove(removal) {
+            self.peers.entry(id).or_default().entomb(now);
         }
     }
 
@@ -154,6 +169,12 @@ impl Swim {
                 self.own.contested = true;
             }
             Statement::Suspect { .. } | Statement::Removed { .. } => {
+                if let Statement::Removed { removal, .. } = statement
+                    && self.own.ended.is_none_or(|ended| ended.stamp < removal.stamp)
+                {
+                    self.own.ended = Some(*removal);
+                    self.note_outlived(now.mono);
+                }
                 // Not of this start, and not of one before that the disk knows.
                 let foreign = self.own.first.is_none_or(|first| stamp < first || stamp > ours);
                 if beyond_our_disk && foreign {

@@ -113,7 +113,7 @@ impl Swim {
                 return Err(format!("the suspicion of {id} does not fit {row:?}"));
             }
             let entombed = self.peers.get(id).is_some_and(|peer| peer.removed.is_some());
-            if *id != self.identity.id && row.removal.is_some() != entombed {
+            if !self.leaving.has_begun() && row.removal.is_some() != entombed {
                 return Err(format!("the tombstone of {id} has no age"));
             }
         }
