@@ -232,7 +232,7 @@ impl Cluster {
             events,
             counters: Arc::clone(&counters),
             tasks,
-            work: Work::default(),
+            work: Work::new(),
         };
         tokio::spawn(async move {
             owner.run().await;

@@ -46,6 +46,16 @@ const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 /// How often the view is refreshed when nothing happens, for the figures in it that have no event (last heard, round trip).
 const REFRESH: Duration = Duration::from_secs(1);
 
+/// A view is a copy of all members: with thousands of them, each change must not cost one. So after a copy there is quiet for twenty
+/// times as long as it took, and the owner spends a twentieth of its time on views at most. With few members that is microseconds.
+const VIEW_SHARE: u32 = 20;
+
+/// The longest that news wait for that.
+const LONGEST_QUIET: Duration = Duration::from_millis(100);
+
+/// Events that wait with the view; more do not wait.
+const NEWS: usize = 1_024;
+
 /// Stamps that wait for the disk. A member needs one or two in its life; full, the stamp is not persisted, and so not used.
 pub(super) const STAMPS: usize = 64;
 
@@ -89,7 +99,6 @@ pub(super) struct Owner {
 }
 
 /// What is under way.
-#[derive(Default)]
 pub(super) struct Work {
     streams: BTreeMap<StreamId, mpsc::Sender<Outgoing>>,
     /// Streams that ended while outputs were performed.
@@ -98,6 +107,25 @@ pub(super) struct Work {
     news: Vec<Event>,
     /// The view is to be published anew.
     changed: bool,
+    /// No view is published before this.
+    quiet_until: Instant,
+}
+
+impl Work {
+    pub(super) fn new() -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            ended: VecDeque::new(),
+            leaving: Vec::new(),
+            news: Vec::new(),
+            changed: false,
+            quiet_until: Instant::now(),
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.changed || !self.news.is_empty()
+    }
 }
 
 impl Owner {
@@ -108,12 +136,17 @@ impl Owner {
         let seeds = self.seeds.borrow_and_update().clone();
         self.feed(Input::Seeds(seeds));
         loop {
-            self.work.changed |= refresh <= Instant::now();
-            if self.perform().await {
+            self.perform().await;
+            if refresh <= Instant::now() {
+                self.work.changed = true;
                 refresh = Instant::now() + REFRESH;
             }
+            if self.is_news_due() {
+                self.tell_news();
+            }
             while self.tasks.try_join_next().is_some() {}
-            let deadline = self.swim.next_deadline().map_or(refresh, |at| self.clock.instant(at));
+            let wake = if self.work.has_news() { refresh.min(self.work.quiet_until) } else { refresh };
+            let deadline = self.swim.next_deadline().map_or(wake, |at| self.clock.instant(at));
             select! {
                 received = self.udp.recv_from(&mut buffer) => self.received(received, &mut buffer).await,
                 Some(incoming) = self.incoming.recv() => self.stream_event(incoming),
@@ -131,13 +164,14 @@ impl Owner {
                     self.feed(Input::Seeds(seeds));
                 }
                 _ = self.stop.changed() => break,
-                () = sleep_until(deadline.min(refresh)) => {
+                () = sleep_until(deadline.min(wake)) => {
                     if deadline <= Instant::now() {
                         self.feed(Input::Tick);
                     }
                 }
             }
         }
+        self.tell_news();
         // The listener and all streams are closed before anyone hears that we have stopped.
         self.tasks.shutdown().await;
     }
@@ -206,8 +240,8 @@ impl Owner {
         }
     }
 
-    /// Does all that the core asks for; says whether a new view was published.
-    async fn perform(&mut self) -> bool {
+    /// Does all that the core asks for; events wait for [`Owner::tell_news`].
+    async fn perform(&mut self) {
         loop {
             while let Some(output) = self.swim.poll() {
                 match output {
@@ -234,16 +268,27 @@ impl Owner {
                 None => break,
             }
         }
-        // Who hears of a member finds it in the view.
-        let changed = std::mem::take(&mut self.work.changed);
-        if changed {
-            self.publish();
+    }
+
+    /// Whether the view and the events are to go out now.
+    fn is_news_due(&self) -> bool {
+        let waited = self.work.quiet_until <= Instant::now() || self.work.news.len() >= NEWS;
+        self.work.has_news() && (waited || !self.work.changed)
+    }
+
+    /// Publishes the view if it changed, then the events: who hears of a member finds it in the view.
+    fn tell_news(&mut self) {
+        if std::mem::take(&mut self.work.changed) {
+            let begin = Instant::now();
+            let view = View { local: self.swim.id(), at: self.clock.now().mono, members: self.swim.members() };
+            self.view.send_replace(Arc::new(view));
+            let pause = begin.elapsed().saturating_mul(VIEW_SHARE).min(LONGEST_QUIET);
+            self.work.quiet_until = Instant::now() + pause;
         }
         for event in self.work.news.drain(..) {
             // Without a receiver nobody wants to know.
             let _ = self.events.send(event);
         }
-        changed
     }
 
     /// What the driver itself makes of an event; says whether the members changed.
@@ -272,11 +317,6 @@ impl Owner {
             | Event::Forgotten { .. } => true,
             Event::Broadcast { .. } | Event::Message { .. } | Event::Synced { .. } => false,
         }
-    }
-
-    fn publish(&self) {
-        let view = View { local: self.swim.id(), at: self.clock.now().mono, members: self.swim.members() };
-        self.view.send_replace(Arc::new(view));
     }
 
     async fn send(&self, to: SocketAddr, bytes: &[u8]) {
