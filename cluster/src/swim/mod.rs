@@ -51,6 +51,8 @@ mod probe;
 mod roster;
 mod seen;
 mod suspicion;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod view;
 pub mod wire;

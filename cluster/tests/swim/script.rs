@@ -6,7 +6,7 @@
 //! ```text
 //! > start n1 [seeds n2,n3] [as n2] [at n2] [clock +500ms]   n1 has the id n2, or its address; its disk is kept over restarts
 //! > crash n1 | leave n1 | wipe n1 (its disk) | rewind n1 (its disk to the stamp before)
-//! > partition n1 n2 | n3        > heal        > loss 10
+//! > partition n1 n2 | n3        > deaf n1 n2 (no datagrams between the two)       > heal        > loss 10
 //! > run 5s                      gives the events
 //! > members n1 | state n1 | agree
 //! > broadcast n1 text | message n1 n2 text | metadata n1 text
@@ -86,7 +86,13 @@ impl Run {
                     self.net.groups.extend(names.iter().map(|name| ((*name).to_owned(), group)));
                 }
             }
-            ["heal"] => self.net.groups.clear(),
+            ["deaf", a, b] => {
+                self.net.deaf.insert(((*a).to_owned(), (*b).to_owned()));
+            }
+            ["heal"] => {
+                self.net.groups.clear();
+                self.net.deaf.clear();
+            }
             ["loss", percent] => self.net.loss = percent.parse::<f64>().expect("a number") / 100.0,
             ["run", duration] => {
                 self.net.run(seconds(duration));
