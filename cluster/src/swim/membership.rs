@@ -31,6 +31,8 @@ pub(super) struct Peer {
     /// The age of its row's removal: that which it had, and when it had it. Kept apart, because an age may reach back to before
     /// our own clock's origin.
     pub(super) removed: Option<(Duration, Mono)>,
+    /// Who said so first, if it is suspected: passed on as it was said, so that nobody takes hearsay for a second witness.
+    pub(super) accuser: Option<Uuid>,
     pub(super) old_boots: Vec<u64>,
     pub(super) duplicate_until: Option<Mono>,
 }
@@ -84,7 +86,7 @@ impl Swim {
             Statement::Removed { removal, .. } => row.remove(*removal),
         };
         let (row, current) = (row.clone(), is_current(row, &statement));
-        self.note_age(now.mono, &row, &statement, age, changed);
+        self.note_source(now.mono, &row, &statement, age, changed);
         if !changed {
             return false;
         }
@@ -96,9 +98,14 @@ impl Swim {
         state_before == Some(MemberState::Alive) && row.state() != state_before
     }
 
-    /// Keeps the age of a row's tombstone: the highest that was heard for this removal.
-    fn note_age(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
+    /// Keeps who accused, and the age of a row's tombstone: the highest that was heard for this removal.
+    fn note_source(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
         let peer = self.peers.entry(statement.id()).or_default();
+        if let Statement::Suspect { by, .. } = statement
+            && changed
+        {
+            peer.accuser = Some(*by);
+        }
         let Statement::Removed { removal, .. } = statement else { return };
         if changed || (row.removal == Some(*removal) && age > peer.tombstone_age(now)) {
             peer.removed = Some((age, now));
@@ -211,7 +218,8 @@ impl Swim {
 
     fn suspicion_of(&self, id: Uuid) -> Option<Statement> {
         let stamp = self.set.get(&id)?.suspicion()?;
-        Some(Statement::Suspect { id, stamp, by: self.identity.id })
+        let by = self.peers.get(&id).and_then(|peer| peer.accuser).unwrap_or(self.identity.id);
+        Some(Statement::Suspect { id, stamp, by })
     }
 
     fn removal_of(&self, now: Mono, id: Uuid) -> Option<Statement> {
