@@ -65,6 +65,26 @@ pub struct DiskStatus {
     pub failed: Option<String>,
 }
 
+impl OpenError {
+    fn io(what: &str, path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::Io(format!("{}: cannot {what} it: {error}", path.display()))
+    }
+
+    fn newer(path: &Path, version: u16) -> Self {
+        Self::Newer(format!(
+            "{}: written by a newer release (format {version}); start that release, or a newer one, on this data dir",
+            path.display()
+        ))
+    }
+
+    fn damaged(path: &Path, offset: u64, what: &str) -> Self {
+        Self::Damaged(format!(
+            "{}: damaged at byte {offset}: {what}; check the disk, put this data dir aside and start with an empty one: the others send the data anew",
+            path.display()
+        ))
+    }
+}
+
 impl Storage {
     /// Opens or creates what is in `dir`. The dir is locked until this and all that came of it is dropped.
     pub fn open(dir: &Path, options: StorageOptions) -> Result<Self, OpenError> {
