@@ -28,6 +28,7 @@ mod index;
 mod latency;
 pub mod recent;
 mod record;
+pub(super) use record::{u32_at, u64_at};
 mod recovery;
 mod segment;
 mod spares;
@@ -38,10 +39,12 @@ mod tests;
 
 use control::{Control, Marks};
 
+pub(super) use file::sync_dir;
 use index::Index;
 use latency::Latency;
 
 use spares::Spares;
+pub(super) use spares::free_bytes;
 use writer::{Job, Writer};
 
 /// Hears whether what was asked for is on disk, on the writer's thread: it must not block.

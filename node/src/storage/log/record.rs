@@ -116,14 +116,14 @@ pub(super) fn resembles(bytes: &[u8], generation: u64) -> bool {
 }
 
 /// A little-endian number; the caller knows that it is there.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(in crate::storage) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(number)
 }
 
 /// A little-endian number; the caller knows that it is there.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(in crate::storage) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(number)

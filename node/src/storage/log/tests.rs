@@ -214,7 +214,7 @@ fn segment_of(dir: &TempDir, generation: u64) -> (PathBuf, Vec<u8>) {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
         .map(|path| (path.clone(), fs::read(path).unwrap()))
-        .find(|(_, bytes)| record::u64_at(bytes, 16) == generation)
+        .find(|(_, bytes)| u64_at(bytes, 16) == generation)
         .unwrap()
 }
 

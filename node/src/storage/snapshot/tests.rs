@@ -1,0 +1,1 @@
+//! Snapshots sent and received.
