@@ -7,3 +7,6 @@
 pub mod log_store;
 pub mod state_machine;
 pub mod types;
+
+#[cfg(test)]
+mod suite;

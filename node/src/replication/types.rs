@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::kv::{Outcome, Write};
+use crate::storage::Position;
 
 openraft::declare_raft_types!(
     /// What openraft is instantiated with.
@@ -68,6 +69,16 @@ pub struct Command {
 pub struct Applied {
     /// In the order of the writes.
     pub outcomes: Vec<Outcome>,
+}
+
+/// A log id as the storage knows it.
+pub(super) fn position(id: LogId) -> Position {
+    Position { term: id.leader_id.term, index: id.index }
+}
+
+/// A position as openraft knows it.
+pub(super) fn log_id(position: Position) -> LogId {
+    LogId::new_term_index(position.term, position.index)
 }
 
 impl Command {

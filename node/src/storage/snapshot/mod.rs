@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fjall::{PersistMode, Readable};
 
 use super::Position;
-use super::state::{Generation, StateError, is_applied_row};
+use super::state::{Generation, StateError, applied_position, is_applied_row};
 
 mod frame;
 
@@ -80,6 +80,14 @@ pub struct SnapshotWriter {
 #[derive(Debug)]
 pub struct StagedSnapshot {
     pub(super) generation: Generation,
+    applied: Option<Position>,
+}
+
+impl StagedSnapshot {
+    /// The last entry that is in it.
+    pub fn applied(&self) -> Option<Position> {
+        self.applied
+    }
 }
 
 impl SnapshotView {
@@ -195,7 +203,9 @@ impl SnapshotWriter {
             return Err(refused("it is not complete"));
         }
         drop(self.sender.take());
-        self.join().map(|generation| StagedSnapshot { generation })
+        let generation = self.join()?;
+        let applied = applied_position(&generation)?;
+        Ok(StagedSnapshot { generation, applied })
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), StateError> {

@@ -250,3 +250,8 @@ impl Drop for State {
 pub(super) fn is_applied_row(row: &[u8]) -> bool {
     row == APPLIED
 }
+
+/// How far the log was applied to an engine.
+pub(super) fn applied_position(generation: &Generation) -> Result<Option<Position>, StateError> {
+    read::applied(generation).map(|applied| applied.position)
+}
