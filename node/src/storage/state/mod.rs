@@ -106,14 +106,14 @@ impl State {
     pub fn get(&self, key: &str) -> Result<(Option<Versioned>, u64), StateError> {
         // Before the read: what is applied meanwhile may be in the answer, what was applied before is.
         let revision = self.progress.borrow().revision;
-        let versioned = read::get(&*self.generation(), key)?;
+        let versioned = read::get(&self.generation(), key)?;
         let seen = versioned.as_ref().map_or(0, |versioned| versioned.modify_revision);
         Ok((versioned, revision.max(seen)))
     }
 
     /// A page of keys: one consistent cut, and its revision.
     pub fn page(&self, query: &PageQuery) -> Result<(Page, u64), StateError> {
-        read::page(&*self.generation(), query)
+        read::page(&self.generation(), query)
     }
 
     /// How far the log has been applied; changes after the state can be read.
@@ -128,7 +128,7 @@ impl State {
 
     /// The membership that was applied last.
     pub fn membership(&self) -> Result<Option<Bytes>, StateError> {
-        read::row(&*self.generation(), MEMBERSHIP)
+        read::row(&self.generation(), MEMBERSHIP)
     }
 
     /// Applies entries in order and says what came of the writes of each. Blocks: short, unless the engine has to catch up with flushing.
