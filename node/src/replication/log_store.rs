@@ -321,3 +321,100 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         answer(|done| self.log.purge(position(log_id), done)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use openraft::testing::log_id as test_log_id;
+    use openraft::type_config::TypeConfigExt;
+
+    use super::*;
+    use crate::kv::{Operation, Write};
+    use crate::replication::types::{Command, NodeId};
+    use crate::storage::{Storage, StorageOptions};
+
+    fn open(dir: &tempfile::TempDir) -> Storage {
+        let options = StorageOptions { cache_bytes: 1 << 20, reserve_bytes: 0, ..StorageOptions::default() };
+        Storage::open(dir.path(), &options).unwrap()
+    }
+
+    fn entry(term: u64, index: u64) -> Entry {
+        let operation = Operation::Configure { name: "name".into(), value: "x".repeat(100_000) };
+        let payload = Payload::Normal(Command::new(index, vec![Write { operation, idempotency: None }]));
+        Entry::new(test_log_id::<TypeConfig>(term, NodeId::default(), index), payload)
+    }
+
+    async fn append(store: &mut LogStore, entries: Vec<Entry>) {
+        let (sender, done) = TypeConfig::oneshot();
+        store.append(entries, IOFlushed::signal(sender)).await.unwrap();
+        done.await.unwrap().unwrap();
+    }
+
+    fn indices(entries: &[Entry]) -> Vec<u64> {
+        entries.iter().map(|entry| entry.log_id.index).collect()
+    }
+
+    #[tokio::test]
+    async fn what_memory_has_forgotten_is_read_from_the_disk_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(&dir);
+        let mut store = LogStore::new(storage.log().clone(), storage.state().clone());
+        let entries: Vec<_> = (0..100).map(|index| entry(1, index)).collect();
+        append(&mut store, entries.clone()).await;
+        assert!(store.recent().range(90, 100).is_some() && store.recent().range(0, 10).is_none());
+        for from in [0, 90] {
+            let piece = store.limited_get_log_entries(from, 100).await.unwrap();
+            assert!((5..12).contains(&piece.len()), "{} entries of 100 kB are about a piece", piece.len());
+            assert_eq!(piece, entries[from as usize..][..piece.len()]);
+        }
+        assert_eq!(store.try_get_log_entries(..).await.unwrap(), entries);
+        let streamed: Vec<_> = store.entries_stream(3..77).await.map(Result::unwrap).collect().await;
+        assert_eq!(indices(&streamed), (3..77).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_as_soon_as_another_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(&dir);
+        let mut store = LogStore::new(storage.log().clone(), storage.state().clone());
+        append(&mut store, (0..20).map(|index| entry(1, index)).collect()).await;
+        let leader = Vote::new_committed(1, NodeId::default());
+        store.save_vote(&leader).await.unwrap();
+        let mut reader = store.clone();
+        let mut stream = Box::pin(reader.leader_bounded_stream(leader.leader_id, 0..20).await);
+        assert_eq!(stream.next().await.unwrap().unwrap().log_id.index, 0);
+        store.save_vote(&Vote::new(2, NodeId::from(9))).await.unwrap();
+        assert!(matches!(stream.next().await, Some(Err(LeaderBoundedStreamError::LeaderChanged(_)))));
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_purged_that_the_state_has_not_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(&dir);
+        let mut store = LogStore::new(storage.log().clone(), storage.state().clone());
+        append(&mut store, vec![entry(1, 0), entry(1, 1)]).await;
+        let refused = store.purge(test_log_id::<TypeConfig>(1, NodeId::default(), 0)).await.unwrap_err();
+        assert!(refused.to_string().contains("not applied"), "{refused}");
+        let change = crate::storage::state::Change::Nothing;
+        let applied = crate::storage::state::Entry { position: Position { term: 1, index: 0 }, change };
+        storage.state().apply(&[applied]).unwrap();
+        assert_eq!(storage.state().persisted_position(), None);
+        store.purge(test_log_id::<TypeConfig>(1, NodeId::default(), 0)).await.unwrap();
+        assert_eq!(storage.state().persisted_position(), Some(Position { term: 1, index: 0 }));
+        assert_eq!(indices(&store.try_get_log_entries(..).await.unwrap()), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_committed_entry_that_only_a_snapshot_has_is_not_missed_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let storage = open(&dir);
+            let mut store = LogStore::new(storage.log().clone(), storage.state().clone());
+            append(&mut store, vec![entry(1, 0)]).await;
+            store.save_committed(Some(test_log_id::<TypeConfig>(1, NodeId::default(), 70))).await.unwrap();
+            assert_eq!(store.read_committed().await.unwrap(), None);
+        }
+        open(&dir);
+    }
+}
