@@ -13,7 +13,9 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,7 @@ pub struct Storage {
     log: Arc<Log>,
     state: Arc<State>,
     cluster_id: Mutex<Option<Uuid>>,
+    resting: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -163,10 +166,14 @@ impl Storage {
         let log_options = LogOptions { segment_bytes: options.segment_bytes, reserve_bytes: options.reserve_bytes };
         let log = Log::open(&dir.join("log"), &log_options)?;
         check_state_reaches_log(dir, &log, &state)?;
+        let state = Arc::new(state);
         Ok(Self {
             dir: dir.to_owned(),
             log: Arc::new(log),
-            state: Arc::new(state),
+            resting: Some(
+                rest_now_and_then(state.clone()).map_err(|error| OpenError::io("start a thread for", dir, error))?,
+            ),
+            state,
             cluster_id: Mutex::new(cluster_id),
             _lock: lock,
         })
@@ -215,6 +222,36 @@ impl Storage {
             sync_p99: log.sync_p99,
             full: self.log.is_full(),
             failed: self.log.failure(),
+        }
+    }
+}
+
+/// How often a state is asked to rest: soon after a load, seldom enough to cost nothing.
+const REST_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Lets the state give memory back when it is at rest, until told to end.
+fn rest_now_and_then(state: Arc<State>) -> std::io::Result<(JoinHandle<()>, Arc<AtomicBool>)> {
+    let end = Arc::new(AtomicBool::new(false));
+    let ended = end.clone();
+    let thread = std::thread::Builder::new().name("state-rest".to_owned()).spawn(move || {
+        while !ended.load(Ordering::SeqCst) {
+            if let Err(error) = state.rest() {
+                ::log::warn!("{error}");
+            }
+            std::thread::park_timeout(REST_INTERVAL);
+        }
+    })?;
+    Ok((thread, end))
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        if let Some((thread, end)) = self.resting.take() {
+            end.store(true, Ordering::SeqCst);
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                ::log::error!("the thread that lets the state rest panicked");
+            }
         }
     }
 }

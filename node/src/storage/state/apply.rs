@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cache::Cache;
 use super::generation::Generation;
 use super::rows::{self, APPLIED, Applied, CONFIGURATION, IDEMPOTENCY, KEY, MEMBERSHIP, Part};
 use super::{Change, Entry, StateError};
@@ -46,6 +47,7 @@ impl Progress {
 /// Entries on their way into the engine.
 pub(super) struct Applier<'a> {
     generation: &'a Generation,
+    cache: &'a Cache,
     progress: &'a mut Progress,
     /// Rows that are set (`None`: removed) but not committed.
     pending: BTreeMap<Vec<u8>, Option<Bytes>>,
@@ -54,8 +56,8 @@ pub(super) struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    pub(super) fn new(generation: &'a Generation, progress: &'a mut Progress) -> Self {
-        Self { generation, progress, pending: BTreeMap::new(), bytes: 0, configured: false }
+    pub(super) fn new(generation: &'a Generation, cache: &'a Cache, progress: &'a mut Progress) -> Self {
+        Self { generation, cache, progress, pending: BTreeMap::new(), bytes: 0, configured: false }
     }
 
     /// Applies one entry. On disk, or in the engine's memory, only after [`Self::commit`].
@@ -80,15 +82,20 @@ impl<'a> Applier<'a> {
     pub(super) fn commit(&mut self) -> Result<bool, StateError> {
         let rows = self.generation.rows()?;
         let mut batch = self.generation.database()?.batch();
-        for (row, value) in std::mem::take(&mut self.pending) {
+        for (row, value) in &self.pending {
             match value {
-                Some(value) => batch.insert(rows, row, &value[..]),
-                None => batch.remove(rows, row),
+                Some(value) => batch.insert(rows, &row[..], &value[..]),
+                None => batch.remove(rows, &row[..]),
             }
         }
         let applied = postcard::to_stdvec(&self.progress.applied).map_err(|error| StateError(error.to_string()))?;
         batch.insert(rows, APPLIED, applied);
         batch.commit().map_err(|error| self.generation.error(&error))?;
+        for (row, value) in std::mem::take(&mut self.pending) {
+            if let Some(key) = key_of(&row) {
+                self.cache.change(key, value);
+            }
+        }
         self.bytes = 0;
         Ok(self.configured)
     }
@@ -265,6 +272,9 @@ impl<'a> Applier<'a> {
         if let Some(pending) = self.pending.get(row) {
             return Ok(pending.clone());
         }
+        if let Some(Ok(cached)) = key_of(row).map(|key| self.cache.get(key)) {
+            return Ok(Some(cached));
+        }
         let value = self.generation.rows()?.get(row).map_err(|error| self.generation.error(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
@@ -277,4 +287,9 @@ impl<'a> Applier<'a> {
     fn unreadable(&self, what: &str) -> StateError {
         StateError(format!("{}: the row of {what:?} cannot be read; {}", self.generation.dir.display(), super::REPLACE))
     }
+}
+
+/// The key whose row this is, if it is one's.
+fn key_of(row: &[u8]) -> Option<&str> {
+    row.strip_prefix(&[KEY]).and_then(|key| std::str::from_utf8(key).ok())
 }

@@ -16,6 +16,7 @@ use super::{OpenError, Position};
 use crate::kv::{Outcome, Page, PageQuery, Versioned, Write};
 
 mod apply;
+mod cache;
 mod generation;
 mod read;
 mod rows;
@@ -24,6 +25,7 @@ mod rows;
 mod tests;
 
 use apply::Applier;
+use cache::Cache;
 pub(super) use generation::Generation;
 use rows::{APPLIED, Applied, MEMBERSHIP};
 
@@ -31,14 +33,21 @@ use rows::{APPLIED, Applied, MEMBERSHIP};
 pub(super) const REPLACE: &str =
     "check the disk, put this data dir aside and start with an empty one: the others send the data anew";
 
+/// This part of the memory for caching goes to the engine, for blocks that listings and misses read; the rest holds rows.
+const BLOCKS_SHARE: u64 = 8;
+
 /// The state. Share it in an [`Arc`].
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
-    cache_bytes: u64,
+    /// For the engine.
+    block_bytes: u64,
+    cache: Cache,
     current: RwLock<Arc<Generation>>,
     applier: Mutex<apply::Progress>,
     persisted: Mutex<Option<Position>>,
+    /// What was applied when [`Self::rest`] was called last, and whether it has been flushed.
+    rested: Mutex<(Option<Position>, bool)>,
     progress: watch::Sender<Progress>,
     configuration: watch::Sender<Arc<BTreeMap<String, String>>>,
 }
@@ -85,14 +94,17 @@ pub enum Change {
 impl State {
     /// Opens the state in `dir`, or creates an empty one.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
-        let generation = Generation::open_current(dir, cache_bytes)?;
+        let block_bytes = cache_bytes / BLOCKS_SHARE;
+        let generation = Generation::open_current(dir, block_bytes)?;
         let damaged = |error: StateError| OpenError::Damaged(error.0);
         let applied = read::applied(&generation).map_err(damaged)?;
         let configuration = read::configuration(&generation).map_err(damaged)?;
         let progress = Progress { applied: applied.position, revision: applied.revision };
         Ok(Self {
             dir: dir.to_owned(),
-            cache_bytes,
+            block_bytes,
+            cache: Cache::new(cache_bytes - block_bytes),
+            rested: Mutex::new((None, false)),
             current: RwLock::new(Arc::new(generation)),
             applier: Mutex::new(apply::Progress::new(applied)),
             // What was read may have been in the system's memory only.
@@ -106,7 +118,7 @@ impl State {
     pub fn get(&self, key: &str) -> Result<(Option<Versioned>, u64), StateError> {
         // Before the read: what is applied meanwhile may be in the answer, what was applied before is.
         let revision = self.progress.borrow().revision;
-        let versioned = read::get(&self.generation(), key)?;
+        let versioned = read::get(&self.cache, || self.generation(), key)?;
         let seen = versioned.as_ref().map_or(0, |versioned| versioned.modify_revision);
         Ok((versioned, revision.max(seen)))
     }
@@ -135,7 +147,7 @@ impl State {
     pub fn apply(&self, entries: &[Entry]) -> Result<Vec<Vec<Outcome>>, StateError> {
         let mut applier = self.applier();
         let generation = self.generation();
-        let mut batch = Applier::new(&generation, &mut applier);
+        let mut batch = Applier::new(&generation, &self.cache, &mut applier);
         let outcomes = entries.iter().map(|entry| batch.apply(entry)).collect::<Result<Vec<_>, _>>()?;
         if batch.commit()? {
             self.configuration.send_replace(Arc::new(read::configuration(&generation)?));
@@ -188,7 +200,7 @@ impl State {
             staged.ok().flatten().unwrap_or(used).max(used) + 1
         };
         let generation =
-            Generation::stage(&self.dir, number, self.cache_bytes).map_err(|error| StateError(error.to_string()))?;
+            Generation::stage(&self.dir, number, self.block_bytes).map_err(|error| StateError(error.to_string()))?;
         Ok(SnapshotWriter::new(generation))
     }
 
@@ -205,12 +217,36 @@ impl State {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::new(generation))
         };
+        // Whoever reads the old one has a ticket from before this.
+        self.cache.clear();
         old.doom();
         drop(old);
         *self.persisted() = applied.position;
         self.publish(&applied);
         *applier = apply::Progress::new(applied);
         self.configuration.send_replace(Arc::new(configuration));
+        Ok(())
+    }
+
+    /// Gives memory back if nothing was applied since the last call: what the engine holds in memory goes into a table. Call it every few seconds.
+    pub fn rest(&self) -> Result<(), StateError> {
+        let applied = self.applier().applied.position;
+        let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
+        if rested.0 != applied {
+            *rested = (applied, false);
+        } else if !rested.1 {
+            rested.1 = true;
+            // Twice, with the same position written in between: the engine lets go of a flushed memtable at the next rotation only.
+            for _ in 0..2 {
+                let generation = {
+                    let mut applier = self.applier();
+                    let generation = self.generation();
+                    Applier::new(&generation, &self.cache, &mut applier).commit()?;
+                    generation
+                };
+                generation.rows()?.rotate_memtable_and_wait().map_err(|error| generation.error(&error))?;
+            }
+        }
         Ok(())
     }
 

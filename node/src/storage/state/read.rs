@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::Readable;
 use muster_client::api::kv::MAX_PAGE_BYTES;
 
 use super::StateError;
+use super::cache::Cache;
 use super::generation::Generation;
 use super::rows::{self, APPLIED, Applied, CONFIGURATION, KEY};
 use crate::kv::{Page, PageQuery, Versioned};
@@ -18,10 +20,23 @@ pub(super) fn row(generation: &Generation, row: &[u8]) -> Result<Option<Bytes>, 
     Ok(value.map(|value| Bytes::copy_from_slice(&value)))
 }
 
-/// A key's value.
-pub(super) fn get(generation: &Generation, key: &str) -> Result<Option<Versioned>, StateError> {
-    let value = generation.rows()?.get(rows::row(KEY, key)).map_err(|error| generation.error(&error))?;
-    value.map(|value| rows::parse_value(&value, false).ok_or_else(|| unreadable(generation, key))).transpose()
+/// A key's value. The generation is taken only after the cache was asked: a row of one that is replaced meanwhile does not come in.
+pub(super) fn get(
+    cache: &Cache,
+    generation: impl Fn() -> Arc<Generation>,
+    key: &str,
+) -> Result<Option<Versioned>, StateError> {
+    let found = match cache.get(key) {
+        Ok(row) => Some(row),
+        Err(ticket) => {
+            let found = row(&generation(), &rows::row(KEY, key))?;
+            if let Some(row) = &found {
+                cache.fill(ticket, key, row.clone());
+            }
+            found
+        }
+    };
+    found.map(|row| rows::parse_row(&row).ok_or_else(|| unreadable(&generation(), key))).transpose()
 }
 
 /// How far the log was applied.

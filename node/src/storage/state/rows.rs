@@ -105,10 +105,20 @@ fn parse_head(bytes: &[u8]) -> Option<(Revisions, Option<&str>, usize)> {
     }
 }
 
+/// Reads a key's row without copying the value.
+pub(super) fn parse_row(row: &Bytes) -> Option<Versioned> {
+    let (_, _, at) = parse_head(row)?;
+    parse_with(row, row.slice(at..))
+}
+
 /// Reads a key's row; `keys_only` leaves the value out.
 pub(super) fn parse_value(bytes: &[u8], keys_only: bool) -> Option<Versioned> {
-    let (revisions, content_type, at) = parse_head(bytes)?;
-    let value = if keys_only { Bytes::new() } else { Bytes::copy_from_slice(&bytes[at..]) };
+    let (_, _, at) = parse_head(bytes)?;
+    parse_with(bytes, if keys_only { Bytes::new() } else { Bytes::copy_from_slice(&bytes[at..]) })
+}
+
+fn parse_with(bytes: &[u8], value: Bytes) -> Option<Versioned> {
+    let (revisions, content_type, _) = parse_head(bytes)?;
     Some(Versioned {
         value,
         content_type: content_type.map(str::to_owned),
@@ -134,6 +144,7 @@ mod tests {
                     Versioned { value, content_type: content_type.clone(), create_revision: 1, modify_revision: 2 };
                 let bytes = encode_value(&versioned);
                 assert_eq!(parse_value(&bytes, false).as_ref(), Some(&versioned));
+                assert_eq!(parse_row(&bytes.clone().into()).as_ref(), Some(&versioned));
                 assert_eq!(parse_value(&bytes, true), Some(Versioned { value: Bytes::new(), ..versioned }));
                 assert_eq!(parse_revisions(&bytes), Some(Revisions { create: 1, modify: 2 }));
                 assert_eq!(parse_value(&bytes[..17], false), None);

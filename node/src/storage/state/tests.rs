@@ -146,7 +146,7 @@ fn a_large_prefix_delete_goes_on_after_a_crash_in_its_middle() {
         // What stands on disk when the process dies behind the first of several batches: the first write, 40 keys gone.
         let generation = state.generation();
         let mut progress = state.applier();
-        let mut applier = Applier::new(&generation, &mut progress);
+        let mut applier = Applier::new(&generation, &state.cache, &mut progress);
         applier.apply(&entry(1, 0, vec![plain(put("first", "v"))])).unwrap();
         applier.commit().unwrap();
         progress.applied.position = Some(Position { term: 1, index: 0 });
