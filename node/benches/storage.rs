@@ -97,8 +97,8 @@ fn load(state: &State) {
         );
     }
     println!("{KEYS} keys after the load: {}", memory());
-    std::thread::sleep(Duration::from_secs(3));
-    println!("{KEYS} keys three seconds later: {}", memory());
+    std::thread::sleep(Duration::from_secs(6));
+    println!("{KEYS} keys six seconds later: {}", memory());
 }
 
 fn reads(state: &Arc<State>) {

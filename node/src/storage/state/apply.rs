@@ -30,6 +30,8 @@ const FORGET_EVERY: u32 = 32;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) applied: Applied,
+    /// Bytes of rows that the engine was handed since it last rested.
+    pub(super) unrested: usize,
     /// Writes that were remembered since old ones were forgotten last.
     remembered: u32,
     /// No record is older than this stamp.
@@ -96,7 +98,7 @@ impl<'a> Applier<'a> {
                 self.cache.change(key, value);
             }
         }
-        self.bytes = 0;
+        self.progress.unrested += std::mem::take(&mut self.bytes);
         Ok(self.configured)
     }
 

@@ -36,6 +36,9 @@ pub(super) const REPLACE: &str =
 /// This part of the memory for caching goes to the engine, for blocks that listings and misses read; the rest holds rows.
 const BLOCKS_SHARE: u64 = 8;
 
+/// Less is not flushed when the state rests: many small tables would only be work for later.
+const WORTH_A_TABLE: usize = 256 << 10;
+
 /// The state. Share it in an [`Arc`].
 #[derive(Debug)]
 pub struct State {
@@ -46,8 +49,8 @@ pub struct State {
     current: RwLock<Arc<Generation>>,
     applier: Mutex<apply::Progress>,
     persisted: Mutex<Option<Position>>,
-    /// What was applied when [`Self::rest`] was called last, and whether it has been flushed.
-    rested: Mutex<(Option<Position>, bool)>,
+    /// What was applied when [`Self::rest`] was called last.
+    rested: Mutex<Option<Position>>,
     progress: watch::Sender<Progress>,
     configuration: watch::Sender<Arc<BTreeMap<String, String>>>,
 }
@@ -104,7 +107,7 @@ impl State {
             dir: dir.to_owned(),
             block_bytes,
             cache: Cache::new(cache_bytes - block_bytes),
-            rested: Mutex::new((None, false)),
+            rested: Mutex::new(None),
             current: RwLock::new(Arc::new(generation)),
             applier: Mutex::new(apply::Progress::new(applied)),
             // What was read may have been in the system's memory only.
@@ -228,24 +231,27 @@ impl State {
         Ok(())
     }
 
-    /// Gives memory back if nothing was applied since the last call: what the engine holds in memory goes into a table. Call it every few seconds.
+    /// Gives memory back if nothing was applied since the last call: what the engine holds in memory goes into a table, if it is worth one.
+    /// Call it every few seconds.
     pub fn rest(&self) -> Result<(), StateError> {
-        let applied = self.applier().applied.position;
-        let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
-        if rested.0 != applied {
-            *rested = (applied, false);
-        } else if !rested.1 {
-            rested.1 = true;
-            // Twice, with the same position written in between: the engine lets go of a flushed memtable at the next rotation only.
-            for _ in 0..2 {
-                let generation = {
-                    let mut applier = self.applier();
-                    let generation = self.generation();
-                    Applier::new(&generation, &self.cache, &mut applier).commit()?;
-                    generation
-                };
-                generation.rows()?.rotate_memtable_and_wait().map_err(|error| generation.error(&error))?;
-            }
+        let (applied, unrested) = {
+            let applier = self.applier();
+            (applier.applied.position, applier.unrested)
+        };
+        let before = std::mem::replace(&mut *self.rested(), applied);
+        if before != applied || unrested < WORTH_A_TABLE {
+            return Ok(());
+        }
+        // Twice, with the same position written in between: the engine lets go of a flushed memtable at the next rotation only.
+        for _ in 0..2 {
+            let generation = {
+                let mut applier = self.applier();
+                let generation = self.generation();
+                Applier::new(&generation, &self.cache, &mut applier).commit()?;
+                applier.unrested = 0;
+                generation
+            };
+            generation.rows()?.rotate_memtable_and_wait().map_err(|error| generation.error(&error))?;
         }
         Ok(())
     }
@@ -266,6 +272,10 @@ impl State {
 
     fn applier(&self) -> MutexGuard<'_, apply::Progress> {
         self.applier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rested(&self) -> MutexGuard<'_, Option<Position>> {
+        self.rested.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn persisted(&self) -> MutexGuard<'_, Option<Position>> {

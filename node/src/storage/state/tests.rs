@@ -218,6 +218,27 @@ fn configuration_and_membership_are_kept() {
 }
 
 #[test]
+fn at_rest_the_memory_goes_to_disk_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir);
+    let writes: Vec<_> = (0..2000).map(|at| plain(put(&format!("{at:06}"), &"v".repeat(200)))).collect();
+    state.apply(&[entry(0, 0, writes.clone())]).unwrap();
+    let tables = || state.generation().rows().unwrap().disk_space();
+    state.rest().unwrap();
+    assert_eq!(tables(), 0, "it may go on any moment");
+    state.rest().unwrap();
+    assert!(tables() > 2000, "nothing came since");
+    let resting = tables();
+    state.rest().unwrap();
+    assert_eq!(tables(), resting, "nothing to do");
+    let before = state.page(&everything()).unwrap();
+    drop(state);
+    let state = open(&dir);
+    assert_eq!(state.page(&everything()).unwrap(), before);
+    assert_eq!(before.0.items.len(), 2000);
+}
+
+#[test]
 fn leftovers_of_other_engines_are_removed_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     apply(&open(&dir), 0, 0, plain(put("k", "v")));
