@@ -19,6 +19,7 @@ fn muster(args: &[&str]) -> tokio::process::Command {
     settings.for_each(|name| {
         command.env_remove(name);
     });
+    command.env_remove("COLUMNS").env_remove("RUST_LOG");
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -95,7 +96,7 @@ async fn statuses_tell_scripts_what_happened() {
     assert_eq!(status_at(&nobody().await, &["put", "k", "v"]).await.0, Some(5));
     let (status, said) = status_at(at, &["put", "lost", "v"]).await;
     assert_eq!(status, Some(6));
-    assert!(said.contains("Whether it was written is unknown") && said.lines().count() <= 2, "{said}");
+    assert!(said.contains("Whether it took effect is unknown") && said.lines().count() <= 2, "{said}");
 }
 
 #[tokio::test]
