@@ -173,13 +173,23 @@ impl Report {
         let latest = all.iter().map(|status| status.term).max().unwrap_or_default();
         let ruling: BTreeSet<Uuid> =
             all.iter().filter(|s| s.term == latest && s.role == Some(Role::Leader)).map(|s| s.id).collect();
-        if ruling.is_empty() && all.iter().all(|status| status.leader.is_none()) {
-            let reasons: BTreeSet<&str> = all.iter().filter_map(|status| status.no_leader_reason.as_deref()).collect();
-            let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
-            let why = if reasons.is_empty() { String::new() } else { format!(": {reasons}") };
+        let here: BTreeSet<Uuid> = all.iter().map(|status| status.id).collect();
+        let named: BTreeSet<Uuid> = all.iter().filter_map(|status| status.leader).collect();
+        if ruling.is_empty() && named.is_disjoint(&here) {
+            let what = match named.iter().next() {
+                Some(gone) => format!(
+                    "the leader, {}, does not answer, and nobody took over: nothing can be written",
+                    self.name(*gone)
+                ),
+                None => {
+                    let reasons: BTreeSet<&str> = all.iter().filter_map(|s| s.no_leader_reason.as_deref()).collect();
+                    let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
+                    let why = if reasons.is_empty() { String::new() } else { format!(": {reasons}") };
+                    format!("nobody leads, so nothing can be written{why}")
+                }
+            };
             let voters: BTreeMap<Uuid, &str> =
                 all.iter().flat_map(|s| &s.voters).map(|voter| (voter.id, voter.name.as_str())).collect();
-            let here: BTreeSet<Uuid> = all.iter().map(|status| status.id).collect();
             let missing: Vec<String> =
                 voters.keys().filter(|id| !here.contains(*id)).map(|id| self.name(*id)).collect();
             let needed = voters.len() / 2 + 1;
@@ -194,7 +204,7 @@ impl Report {
                 "Enough voters answer me: look below for who cannot reach whom. An election takes less than a second."
                     .to_owned()
             };
-            return self.add(Level::Critical, format!("nobody leads, so nothing can be written{why}"), advice);
+            return self.add(Level::Critical, what, advice);
         }
         for status in &all {
             if status.leader.is_none() {
@@ -289,9 +299,9 @@ impl Report {
     }
 
     fn tolerance(&mut self, evidence: &Evidence) {
-        let Some(leader) = statuses(evidence).filter(|s| s.role == Some(Role::Leader)).max_by_key(|s| s.term) else {
-            return;
-        };
+        // Whoever leads knows best; else whoever has seen most.
+        let ranked = |s: &&Status| (s.role == Some(Role::Leader), s.term, s.applied_index);
+        let Some(leader) = statuses(evidence).max_by_key(ranked) else { return };
         let dead = |state: Option<MemberState>| matches!(state, Some(MemberState::Failed | MemberState::Left));
         let gone: Vec<String> = leader.voters.iter().filter(|v| dead(v.state)).map(|v| self.name(v.id)).collect();
         if !gone.is_empty() {
@@ -299,22 +309,28 @@ impl Report {
             let advice = "Bring it back, or start a new node, which takes its place after `replace-after`; `muster remove` if it is gone for good.";
             self.add(Level::Warning, what, advice);
         }
-        match (leader.voters.len(), leader.failures_tolerated) {
+        // Gossip needs some seconds to give a member up; who does not answer me counts as gone at once.
+        let here: BTreeSet<Uuid> = statuses(evidence).map(|status| status.id).collect();
+        let (voters, answering) = (leader.voters.len(), leader.voters.iter().filter(|v| here.contains(&v.id)).count());
+        let spare = answering.saturating_sub(voters / 2 + 1).min(leader.failures_tolerated as usize);
+        match (voters, spare) {
             (0, _) => {}
             (1, _) => self.add(
                 Level::Note,
                 "there is one voter: when it stops, writes stop, and its disk is the only copy",
                 "Start two more nodes to tolerate one failure.",
             ),
-            (voters, 0) => self.add(
+            (_, 0) => self.add(
                 Level::Warning,
-                format!(
-                    "no failure is tolerated now: every one of the voters that are left ({voters} in all) is needed"
-                ),
+                format!("no failure is tolerated now: {answering} of {voters} voters answer me"),
                 "Bring the others back or start another node.",
             ),
-            (voters, tolerated) => {
-                self.add(Level::Note, format!("{voters} voters; {tolerated} of them may fail now"), "");
+            _ => {
+                self.add(
+                    Level::Note,
+                    format!("{answering} of {voters} voters answer me; {spare} of them may fail now"),
+                    "",
+                );
             }
         }
     }
@@ -522,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_healthy_cluster_brings_only_notes() {
-        assert_eq!(found(&well()), [(Level::Note, "3 voters; 1 of them may fail now".to_owned())]);
+        assert_eq!(found(&well()), [(Level::Note, "3 of 3 voters answer me; 1 of them may fail now".to_owned())]);
     }
 
     #[test]
@@ -537,6 +553,16 @@ mod tests {
             (Level::Critical, "nobody leads, so nothing can be written: no majority")
         );
         assert!(first.advice.contains("2 of 3 voters must be there, n1, n2 did not answer"), "{}", first.advice);
+    }
+
+    #[test]
+    fn a_leader_that_everyone_names_and_nobody_can_ask_is_critical() {
+        let mut evidence = well();
+        silence(&mut evidence, 1);
+        let first = &diagnose(&evidence)[0];
+        let what = "the leader, n1, does not answer, and nobody took over: nothing can be written";
+        assert_eq!((first.level, &*first.what), (Level::Critical, what));
+        assert!(first.advice.starts_with("Enough voters answer me"), "{}", first.advice);
     }
 
     #[test]

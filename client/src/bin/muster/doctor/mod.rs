@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::join_all;
 use muster_client::Client;
-use muster_client::api::cluster::MemberState;
+use muster_client::api::cluster::{Member, MemberState};
 use muster_client::http::Registry;
 
 use crate::failure::{Failure, Status as Exit};
@@ -78,9 +78,10 @@ async fn gather(client: &Client, registries: &[Registry], cluster: &str) -> Evid
             break;
         }
         for view in join_all(new.iter().map(|address| look_at_node(client, address))).await {
-            let there = |state| state != MemberState::Left;
             if let Ok(members) = &view.members {
-                let others = members.members.iter().filter(|m| there(m.state) && !m.http.is_empty());
+                // One that said goodbye may still be a voter, and then it counts whether it answers.
+                let matters = |m: &&Member| m.state != MemberState::Left || m.role.is_some();
+                let others = members.members.iter().filter(matters).filter(|member| !member.http.is_empty());
                 addresses.extend(others.map(|member| member.http.clone()));
             }
             asked.insert(view.address.clone(), view);
