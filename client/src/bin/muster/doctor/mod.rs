@@ -2,6 +2,7 @@
 //!
 //! This file gathers; [`findings`] judges, without a network.
 
+mod evidence;
 mod findings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,8 @@ use muster_client::http::Registry;
 
 use crate::failure::{Failure, Status as Exit};
 use crate::output::{self, Format, Tone};
-use findings::{Evidence, Finding, Level, NodeView, RegistryView, diagnose};
+use evidence::{Evidence, NodeView, Registered, RegistryView};
+use findings::{Finding, Level, diagnose};
 
 /// 2 s for each node: who takes longer to answer from memory is in trouble, and that is a finding.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -104,7 +106,7 @@ async fn look_at_registry(registry: &Registry, cluster: &str) -> RegistryView {
     let answer = async {
         let nodes = registry.nodes(cluster).await?;
         let known = registry.clusters().await?.clusters.into_iter().find(|known| known.name == cluster);
-        Ok(findings::Registered { nodes, cluster: known })
+        Ok(Registered { nodes, cluster: known })
     };
     let answer: Result<_, muster_client::Error> = answer.await;
     RegistryView { address: registry.endpoint().to_owned(), answer: answer.map_err(|error| reason(&error)) }
