@@ -3,14 +3,19 @@
 //! Needs Chromium (`chromium` on `PATH`, or `MUSTER_CHROMIUM`); says so and passes where there is none. With
 //! `MUSTER_SCREENSHOTS=DIR` each page is also drawn there, wide and narrow, light and dark.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "the panic of a test is its verdict")]
+
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::Node;
@@ -52,7 +57,7 @@ fn rendered(name: &str, address: SocketAddr) -> Option<String> {
     };
     let mut dump = chromium()?;
     own(&mut dump);
-    let output = dump.arg("--dump-dom").arg(&url).output().unwrap();
+    let dom = run(dump.arg("--dump-dom").arg(&url));
     if let Ok(dir) = std::env::var("MUSTER_SCREENSHOTS") {
         for (kind, more) in [
             ("wide", &["--window-size=1200,1000"][..]),
@@ -62,11 +67,33 @@ fn rendered(name: &str, address: SocketAddr) -> Option<String> {
             let mut draw = chromium()?;
             own(&mut draw);
             let file = Path::new(&dir).join(format!("{name}-{kind}.png"));
-            draw.args(more).arg(format!("--screenshot={}", file.display())).arg(&url).stdout(Stdio::null());
-            assert!(draw.status().unwrap().success());
+            run(draw.args(more).arg(format!("--screenshot={}", file.display())).arg(&url));
         }
     }
-    Some(String::from_utf8(output.stdout).unwrap())
+    Some(dom)
+}
+
+/// What a program printed; one that hangs is ended, not waited for.
+fn run(command: &mut Command) -> String {
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = process.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        match process.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            None => {
+                process.kill().unwrap();
+                panic!("the browser hangs");
+            }
+        }
+    };
+    assert!(status.success(), "{status}");
+    reader.join().unwrap().unwrap()
 }
 
 /// What stands in the element with this id, tags left out and entities kept.
@@ -94,12 +121,17 @@ fn text(dom: &str, id: &str) -> String {
 
 /// Serves the real page, and made-up answers beside it.
 fn stage(answers: BTreeMap<&'static str, (u16, Value)>) -> SocketAddr {
+    stage_for(usize::MAX, answers)
+}
+
+/// Like [`stage`], but closes connections in silence after so many of the made-up answers.
+fn stage_for(many: usize, answers: BTreeMap<&'static str, (u16, Value)>) -> SocketAddr {
     let node = Node::start(&[]);
     let page = node.get("/");
     let policy = page.header("content-security-policy").unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let shared = Arc::new((answers, page.body, policy));
+    let shared = Arc::new(Stage { answers, left: AtomicUsize::new(many), page: page.body, policy });
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // A thread for each: browsers open connections that they never use.
@@ -110,7 +142,14 @@ fn stage(answers: BTreeMap<&'static str, (u16, Value)>) -> SocketAddr {
     address
 }
 
-fn play(mut stream: TcpStream, (answers, page, policy): &(BTreeMap<&'static str, (u16, Value)>, Vec<u8>, String)) {
+struct Stage {
+    answers: BTreeMap<&'static str, (u16, Value)>,
+    left: AtomicUsize,
+    page: Vec<u8>,
+    policy: String,
+}
+
+fn play(mut stream: TcpStream, Stage { answers, left, page, policy }: &Stage) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let Some(Ok(first)) = lines.next() else { return };
     // The rest of the head; there is no body.
@@ -118,6 +157,7 @@ fn play(mut stream: TcpStream, (answers, page, policy): &(BTreeMap<&'static str,
     let target = first.split(' ').nth(1).unwrap_or("");
     let (status, kind, body) = match answers.get(target) {
         _ if target == "/" => (200, "text/html; charset=utf-8", page.clone()),
+        Some(_) if left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() => return,
         Some((status, body)) => (*status, "application/json", body.to_string().into_bytes()),
         None => (404, "application/json", b"{}".to_vec()),
     };
@@ -188,7 +228,9 @@ fn gossip_and_replication_stand_side_by_side_and_names_are_only_text() {
         ("/cluster/leader", (200, json!({"id": A, "name": "n1", "http": "127.0.0.1:8050", "term": 7}))),
     ]));
     let Some(dom) = rendered("three", address) else { return };
-    assert_eq!((text(&dom, "leader"), text(&dom, "since")), ("n1".to_owned(), "leads since 61 min".to_owned()));
+    assert_eq!(text(&dom, "leader"), "n1");
+    let since = text(&dom, "since");
+    assert!(since.starts_with("leads since ") && since.ends_with(", for 61 min"), "{since}");
     assert_eq!(text(&dom, "tolerated-words"), "failure tolerated, of 3 voters");
     let gossip = text(&dom, "members");
     for word in ["alive", "suspect", "failed", "left", "never"] {
@@ -226,11 +268,34 @@ fn when_nobody_leads_it_says_why() {
     assert_eq!(text(&dom, "age"), "up to date");
 }
 
+fn three_that_are_well() -> BTreeMap<&'static str, (u16, Value)> {
+    let ids = [(A, "n1", 8050), (B, "n2", 8052), (C, "n3", 8054)];
+    let members = ids.map(|(id, name, port)| member(id, name, port, "alive", Some("voter")));
+    let voters = ids.map(|(id, name, _)| replica(id, name, "alive", Some(0))).to_vec();
+    BTreeMap::from([
+        ("/cluster/members", (200, json!({"cluster_id": null, "local": A, "leader": A, "members": members}))),
+        ("/cluster/status", (200, status(Some(A), None, voters, vec![]))),
+        ("/cluster/leader", (200, json!({"id": A, "name": "n1", "http": "127.0.0.1:8050", "term": 7}))),
+    ])
+}
+
 #[test]
-fn a_node_that_does_not_answer_is_said_to() {
-    let address = stage(BTreeMap::new());
-    let Some(dom) = rendered("unreachable", address) else { return };
+fn a_node_that_falls_silent_is_said_to_and_what_is_shown_is_dated() {
+    let Some(dom) = rendered("unreachable", stage_for(3, three_that_are_well())) else { return };
     assert_eq!(text(&dom, "age"), "unreachable");
     assert_eq!(text(&dom, "notice-title"), "This node does not answer.");
-    assert_eq!(text(&dom, "leader"), "unknown");
+    assert!(text(&dom, "notice-text").starts_with("What is shown is from "), "{}", text(&dom, "notice-text"));
+    assert_eq!(text(&dom, "leader"), "n1");
+    assert!(dom.contains("<main id=\"page\" class=\"old\">"));
+}
+
+#[test]
+fn a_node_that_answers_with_an_error_is_not_called_silent() {
+    let error = json!({"error": {"code": "not_ready", "message": "the node is starting", "outcome": null}});
+    let mut answers = three_that_are_well();
+    answers.insert("/cluster/status", (503, error));
+    let Some(dom) = rendered("error", stage(answers)) else { return };
+    assert_eq!((text(&dom, "age"), text(&dom, "leader")), ("no news".to_owned(), "unknown".to_owned()));
+    assert_eq!(text(&dom, "notice-title"), "This node answers with an error.");
+    assert!(text(&dom, "notice-text").contains("the node is starting"));
 }

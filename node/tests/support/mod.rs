@@ -1,6 +1,7 @@
 //! A real node of its own for each test, and an HTTP client that sends exactly what it is told.
 
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the panic of a test is its verdict")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
