@@ -41,6 +41,9 @@ pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>
 /// A snapshot's meta with its data.
 pub type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, super::state_machine::SnapshotData>;
 
+/// The engine.
+pub type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
+
 /// A node's identity in replication: the UUID of its data dir.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
