@@ -170,8 +170,7 @@ impl From<AdminError> for ApiError {
             AdminError::Invalid { .. } => Self::bad_request(message),
             AdminError::Conflict { .. } => Self::new(ErrorCode::Conflict, message),
             AdminError::NoLeader { .. } => Self::new(ErrorCode::NoLeader, message),
-            AdminError::NotLeader { leader } => Self { leader, ..Self::new(ErrorCode::NotLeader, message) },
-            AdminError::Timeout => Self::new(ErrorCode::Timeout, message),
+            AdminError::Timeout { .. } => Self::new(ErrorCode::Timeout, message),
             AdminError::NotReady { .. } => Self::new(ErrorCode::NotReady, message),
             AdminError::Write(error) => error.into(),
         }
@@ -223,7 +222,10 @@ mod tests {
         assert_eq!(ApiError::bad_request("x").of_write().outcome, Some(Outcome::NotApplied));
         assert_eq!(ApiError::overloaded().of_write().outcome, Some(Outcome::NotApplied));
         assert_eq!(ApiError::internal("x").of_write().outcome, Some(Outcome::Unknown));
-        assert_eq!(ApiError::from(AdminError::Timeout).of_write().outcome, Some(Outcome::Unknown));
+        assert_eq!(
+            ApiError::from(AdminError::Timeout { reason: "late".to_owned() }).of_write().outcome,
+            Some(Outcome::Unknown)
+        );
     }
 
     #[test]
