@@ -9,7 +9,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::errors::LeaderChanged;
@@ -179,14 +179,18 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let (from, to) = ends(&range);
         let pieces =
             Pieces { store: self.clone(), from, to, leader: None, piece: Vec::new().into_iter(), ended: false };
-        Box::pin(stream::unfold(pieces, |mut pieces| async move {
-            let item = pieces.next().await?;
-            let item = item.map_err(|error| match error {
-                LeaderBoundedStreamError::IoError(error) => error,
-                LeaderBoundedStreamError::LeaderChanged(changed) => io::Error::other(changed),
-            });
-            Some((item, pieces))
-        }))
+        // Fused: who reads in batches asks once more behind the end.
+        Box::pin(
+            stream::unfold(pieces, |mut pieces| async move {
+                let item = pieces.next().await?;
+                let item = item.map_err(|error| match error {
+                    LeaderBoundedStreamError::IoError(error) => error,
+                    LeaderBoundedStreamError::LeaderChanged(changed) => io::Error::other(changed),
+                });
+                Some((item, pieces))
+            })
+            .fuse(),
+        )
     }
 
     async fn leader_bounded_stream<RB>(
@@ -200,10 +204,13 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let (from, to) = ends(&range);
         let leader = Some(leader);
         let pieces = Pieces { store: self.clone(), from, to, leader, piece: Vec::new().into_iter(), ended: false };
-        Box::pin(stream::unfold(pieces, |mut pieces| async move {
-            let item = pieces.next().await?;
-            Some((item, pieces))
-        }))
+        Box::pin(
+            stream::unfold(pieces, |mut pieces| async move {
+                let item = pieces.next().await?;
+                Some((item, pieces))
+            })
+            .fuse(),
+        )
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
