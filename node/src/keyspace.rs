@@ -16,12 +16,16 @@ use crate::storage::state::{Progress, State, StateError};
 /// How often a request that found no leader looks again when nothing wakes it.
 const RETRY: Duration = Duration::from_millis(20);
 
+const STOPPING: &str = "this node is stopping; ask another one";
+
 /// The log keyspace of this node.
 #[derive(Debug)]
 pub struct Keyspace {
     replication: Arc<Replication>,
     state: Arc<State>,
     progress: watch::Receiver<Progress>,
+    /// True once the node stops: whoever waits for something is told so.
+    stopping: watch::Sender<bool>,
     /// Makes the keys that this node gives to writes that came without one.
     keys: KeyMaker,
 }
@@ -30,7 +34,19 @@ impl Keyspace {
     /// The keyspace that this engine replicates.
     pub fn new(replication: Arc<Replication>, state: Arc<State>) -> Self {
         let progress = state.progress();
-        Self { replication, state, progress, keys: KeyMaker::new() }
+        Self { replication, state, progress, stopping: watch::channel(false).0, keys: KeyMaker::new() }
+    }
+
+    /// From now on nobody waits here: what would have to is refused, and what waits already is told that the node stops.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        if stopping.wait_for(|stopping| *stopping).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Applies a write on whoever leads, waiting up to `timeout` for a leader and its answer.
@@ -41,6 +57,13 @@ impl Keyspace {
         let mut leadership = self.replication.leadership();
         let mut uncertain = false;
         loop {
+            // Before it is proposed: what no leader was asked for has a certain outcome.
+            if tokio::time::Instant::now() >= deadline {
+                return Err(match uncertain {
+                    true => WriteError::Unknown,
+                    false => WriteError::NoLeader { reason: self.replication.why_no_leader() },
+                });
+            }
             let leader = leadership.borrow_and_update().leader;
             if write.idempotency.is_none() && leader != Some(self.replication.me()) {
                 write.idempotency = Some(self.keys.next());
@@ -60,15 +83,13 @@ impl Keyspace {
                 Refusal::Unknown => uncertain = true,
                 Refusal::NotLeader(_) | Refusal::NoMajority | Refusal::Overloaded | Refusal::DiskFull => {}
             }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(match uncertain {
-                    true => WriteError::Unknown,
-                    false => WriteError::NoLeader { reason: self.replication.why_no_leader() },
-                });
-            }
             tokio::select! {
                 _ = leadership.changed() => {}
                 () = sleep_until((tokio::time::Instant::now() + RETRY).min(deadline)) => {}
+                () = self.stopped() => return Err(match uncertain {
+                    true => WriteError::Unknown,
+                    false => WriteError::NotReady { reason: STOPPING.to_owned() },
+                }),
             }
         }
     }
@@ -136,8 +157,11 @@ impl Keyspace {
 
     async fn wait_revision(&self, revision: u64, deadline: tokio::time::Instant) -> Result<(), ReadError> {
         let mut progress = self.progress.clone();
-        let reached = timeout_at(deadline, progress.wait_for(|progress| progress.revision >= revision)).await;
-        if matches!(reached, Ok(Ok(_))) {
+        let reached = tokio::select! {
+            reached = timeout_at(deadline, progress.wait_for(|progress| progress.revision >= revision)) => reached.is_ok(),
+            () = self.stopped() => return Err(ReadError::NotReady { reason: STOPPING.to_owned() }),
+        };
+        if reached {
             return Ok(());
         }
         let here = self.progress.borrow().revision;
@@ -151,15 +175,19 @@ impl Keyspace {
         let mut leadership = self.replication.leadership();
         let mut progress = self.progress.clone();
         loop {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(self.replication.why_no_leader());
+            }
             leadership.borrow_and_update();
-            match timeout_at(deadline, self.replication.reads().confirm()).await {
+            let confirmed = tokio::select! {
+                confirmed = timeout_at(deadline, self.replication.reads().confirm()) => confirmed,
+                () = self.stopped() => return Err(STOPPING.to_owned()),
+            };
+            match confirmed {
                 Err(_) => return Err("no majority confirmed the leader in time".to_owned()),
                 Ok(Ok(point)) => return self.apply(point, &mut progress, deadline).await,
                 Ok(Err(Refusal::Overloaded)) => return Err("too many reads wait already".to_owned()),
                 Ok(Err(_)) => {}
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(self.replication.why_no_leader());
             }
             tokio::select! {
                 _ = leadership.changed() => {}

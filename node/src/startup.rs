@@ -162,7 +162,7 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
     let discovery = discover(flags, id, &replication, http_at, peer_at)?;
     let mut left = replication.left();
     let joining =
-        Joining::new(flags.clone(), identity.clone(), replication.clone(), keyspace, admin, discovery.clone());
+        Joining::new(flags.clone(), identity.clone(), replication.clone(), keyspace.clone(), admin, discovery.clone());
     let mut set_back = joining.set_back();
     let end = tokio::select! {
         error = joining.run(udp, tcp, http_at, &dialer, roster_sender) => Err(error),
@@ -183,6 +183,7 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
         if end.is_ok() {
             replication.step_aside().await;
         }
+        keyspace.stop_waiting();
         http.stop().await;
         if let Some(discovery) = &discovery {
             if for_good { discovery.leave().await } else { discovery.stop().await }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -44,6 +45,17 @@ pub(crate) fn watch(raft: &Raft) -> watch::Receiver<Leadership> {
         }
     });
     receiver
+}
+
+/// Whether a majority has acknowledged this leader within `patience`, or it has not led for so long yet. A leader that was cut off does
+/// not know that another may have been elected; after this it takes no writes.
+pub(crate) fn has_majority(raft: &Raft, since: Instant, patience: Duration) -> bool {
+    let metrics = raft.data_metrics();
+    let acked = metrics.borrow_watched().last_quorum_acked;
+    // A lone voter is its own majority; openraft counts acknowledgements of others only.
+    since.elapsed() < patience
+        || acked.is_some_and(|acked| acked.elapsed() < patience)
+        || raft.server_metrics().borrow_watched().membership_config.membership().voter_ids().count() == 1
 }
 
 /// When the leader was last heard, and whether its streams broke since.

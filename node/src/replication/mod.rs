@@ -161,6 +161,7 @@ impl Replication {
             peers: peers.clone(),
             log: storage.log().clone(),
             leadership: leadership.clone(),
+            patience: patience(&options),
         });
         let reads = ReadIndex::start(read_index::Means {
             me,
@@ -358,15 +359,23 @@ impl Replication {
         }
     }
 
-    /// The leader as this node knows it.
+    /// The leader as this node knows it. A leader that lost its majority does not name itself.
     pub fn leader(&self) -> Option<Uuid> {
-        self.leadership.borrow().leader
+        let Leadership { leader, since, .. } = *self.leadership.borrow();
+        let cut_off =
+            leader == Some(self.me()) && !leadership::has_majority(&self.raft, since, patience(&self.options));
+        leader.filter(|_| !cut_off)
     }
 
     /// Becomes true when this node was taken out of the cluster for good.
     pub fn left(&self) -> watch::Receiver<bool> {
         self.left.subscribe()
     }
+}
+
+/// How long a leader bears it that no majority answers: twice as long as the voters bear its silence, so that it gives up after they have.
+fn patience(options: &Options) -> Duration {
+    options.election_timeout * 2
 }
 
 fn raft_config(options: &Options) -> Result<Config, StartError> {

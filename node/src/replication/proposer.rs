@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
-use super::leadership::Leadership;
+use super::leadership::{Leadership, has_majority};
 use super::peers::Peers;
 use super::types::{Command, NodeId, Raft};
 use super::wire::{Answer, Call, Refusal};
@@ -53,6 +53,8 @@ pub(crate) struct Means {
     pub(crate) peers: Peers,
     pub(crate) log: Arc<Log>,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    /// A leader that no majority acknowledged for so long takes no writes.
+    pub(crate) patience: Duration,
 }
 
 impl Proposer {
@@ -144,6 +146,10 @@ fn refuse_carried(batch: Vec<Job>, leader: Option<Uuid>) -> Vec<Job> {
 async fn propose_here(means: &Means, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
     if means.log.is_full() {
         return Err(Refusal::DiskFull);
+    }
+    let since = means.leadership.borrow().since;
+    if !has_majority(&means.raft, since, means.patience) {
+        return Err(Refusal::NoMajority);
     }
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let stamp_ms = u64::try_from(stamp.as_millis()).unwrap_or(u64::MAX);

@@ -138,7 +138,8 @@ impl Replication {
         }
         let doing = match *self.activity.borrow() {
             Activity::Idle => "this node does not vote and has not heard of a leader",
-            Activity::Following | Activity::Leading => "the leader does not answer; an election follows",
+            Activity::Leading => "this node led, and no majority of the voters answers it any more",
+            Activity::Following => "the leader does not answer; an election follows",
             Activity::Listening => "waiting for a leader to be heard before an election begins",
             Activity::NoMajority => "this node cannot reach a majority of the voters on the peer port",
             Activity::OthersFollow => "other voters still follow the last leader, which this node cannot reach",

@@ -162,11 +162,15 @@ fn describe(change: &Change, roster: &Roster) -> String {
     }
 }
 
-/// Tells nodes that were taken out for good and show up all the same.
+/// Tells nodes that were taken out for good, and replicate no more, that they have left. Not before: as long as one votes, its vote may
+/// be needed to let it go.
 fn remind_removed(means: &Means) {
     let roster = means.roster.borrow().clone();
     let configuration = means.configuration.borrow().clone();
-    for (id, entry) in &roster.members {
+    let metrics = means.raft.server_metrics();
+    let replicates =
+        |id: &Uuid| metrics.borrow_watched().committed_membership_config.membership().get_node(&NodeId(*id)).is_some();
+    for (id, entry) in roster.members.iter().filter(|(id, _)| !replicates(id)) {
         if entry.state == MemberState::Alive && *id != means.me.0 && configuration.contains_key(&settings::removed(*id))
         {
             let calls = means.peers.calls(NodeId(*id));
