@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use muster_client::api::kv::MAX_PAGE_BYTES;
+use uuid::Uuid;
 
 use crate::kv::{Freshness, Operation, Outcome, Page, PageQuery, Reading, Versioned, Write};
 
@@ -13,6 +14,7 @@ use crate::kv::{Freshness, Operation, Outcome, Page, PageQuery, Reading, Version
 #[derive(Debug, Default)]
 pub struct Keyspace {
     state: Mutex<State>,
+    leader: Option<Uuid>,
 }
 
 /// Why a write has no outcome.
@@ -83,6 +85,11 @@ struct State {
 }
 
 impl Keyspace {
+    /// Empty, in memory, led by the node that holds it.
+    pub fn in_memory(leader: Uuid) -> Self {
+        Self { state: Mutex::default(), leader: Some(leader) }
+    }
+
     /// Applies a write, waiting up to `timeout` for a leader and its answer.
     pub async fn write(&self, write: Write, _timeout: Duration) -> Result<Outcome, WriteError> {
         Ok(self.state().apply(write.operation))
@@ -96,7 +103,7 @@ impl Keyspace {
         _timeout: Duration,
     ) -> Result<Reading<Option<Versioned>>, ReadError> {
         let state = self.state();
-        Ok(state.reading(state.keys.get(key).cloned()))
+        Ok(state.reading(state.keys.get(key).cloned(), self.leader))
     }
 
     /// Lists a page of keys, waiting up to `timeout` for the wanted freshness.
@@ -107,7 +114,7 @@ impl Keyspace {
         _timeout: Duration,
     ) -> Result<Reading<Page>, ReadError> {
         let state = self.state();
-        Ok(state.reading(state.page(query)))
+        Ok(state.reading(state.page(query), self.leader))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,8 +124,8 @@ impl Keyspace {
 }
 
 impl State {
-    fn reading<T>(&self, data: T) -> Reading<T> {
-        Reading { data, revision: self.revision, staleness: Some(Duration::ZERO), leader: None }
+    fn reading<T>(&self, data: T, leader: Option<Uuid>) -> Reading<T> {
+        Reading { data, revision: self.revision, staleness: Some(Duration::ZERO), leader }
     }
 
     fn next_revision(&mut self) -> u64 {

@@ -43,6 +43,8 @@ pub enum ErrorCode {
     NotFound,
     /// 405: the path exists, the method does not.
     MethodNotAllowed,
+    /// 408: the body did not arrive in time.
+    RequestTimeout,
     /// 409: it contradicts what stands.
     Conflict,
     /// 409: the idempotency key was used for another request.
@@ -79,6 +81,7 @@ impl ErrorCode {
             Self::BadRequest => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
             Self::Conflict | Self::IdempotencyMismatch => 409,
             Self::ConditionFailed => 412,
             Self::TooLarge => 413,

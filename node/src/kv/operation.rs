@@ -59,6 +59,8 @@ pub enum Condition {
     Absent,
     /// `If-Match: "5", "7"`: the modify revision is one of these. Empty (no tag could be a revision): never holds.
     ModifiedAt(Vec<u64>),
+    /// `If-None-Match: "5", "7"`: the modify revision is none of these, or the key is absent.
+    NotModifiedAt(Vec<u64>),
 }
 
 impl Condition {
@@ -69,6 +71,7 @@ impl Condition {
             Self::Exists => current.is_some(),
             Self::Absent => current.is_none(),
             Self::ModifiedAt(revisions) => current.is_some_and(|revision| revisions.contains(&revision)),
+            Self::NotModifiedAt(revisions) => !current.is_some_and(|revision| revisions.contains(&revision)),
         }
     }
 }

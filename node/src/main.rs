@@ -1,0 +1,24 @@
+//! `muster-node`: reads its flags, starts, serves until it is told to stop.
+//!
+//! Exit status: 0 after a stop in good order, 2 for a usage error, 1 otherwise with one line that says what to do.
+
+use std::process::ExitCode;
+
+use log::error;
+
+/// The C library's allocator keeps freed memory of short bursts and contends between worker threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let flags = muster_node::flags::parse();
+    // actix tells how many workers it starts; that is of no use to an operator.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info,actix_server=warn")).init();
+    match muster_node::startup::run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

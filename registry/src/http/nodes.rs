@@ -1,0 +1,71 @@
+//! `/nodes` and `/seeds`.
+
+use actix_web::{HttpRequest, web};
+use muster_client::api::registry::{Forgotten, Nodes, Registered, Registration, Seeds, check_name};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Refusal, last_segment};
+use crate::registry::Registry;
+use crate::roll::SEEDS;
+
+/// 100: more seeds than anyone tries.
+const MAX_SEEDS: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfCluster {
+    cluster: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SomeOfCluster {
+    cluster: String,
+    limit: Option<usize>,
+}
+
+fn node_id(request: &HttpRequest) -> Result<Uuid, Refusal> {
+    let text = last_segment(request)?;
+    Uuid::try_parse(&text).map_err(|_| Refusal::bad_request(format!("`{text}` is not a node's id; it is a UUID")))
+}
+
+pub(super) async fn register(
+    registry: web::Data<Registry>,
+    request: HttpRequest,
+    said: web::Json<Registration>,
+) -> Result<web::Json<Registered>, Refusal> {
+    let id = node_id(&request)?;
+    let from = request.peer_addr().ok_or_else(|| Refusal::bad_request("the connection has no address"))?;
+    Ok(web::Json(registry.register(id, said.into_inner(), from.ip())?))
+}
+
+pub(super) async fn deregister(
+    registry: web::Data<Registry>,
+    request: HttpRequest,
+) -> Result<web::Json<Forgotten>, Refusal> {
+    let id = node_id(&request)?;
+    Ok(web::Json(Forgotten { existed: registry.deregister(id) }))
+}
+
+pub(super) async fn list(
+    registry: web::Data<Registry>,
+    query: web::Query<OfCluster>,
+) -> Result<web::Json<Nodes>, Refusal> {
+    if let Some(name) = &query.cluster {
+        check_name(name).map_err(Refusal::bad_request)?;
+    }
+    Ok(web::Json(registry.nodes(query.cluster.as_deref())))
+}
+
+pub(super) async fn seeds(
+    registry: web::Data<Registry>,
+    query: web::Query<SomeOfCluster>,
+) -> Result<web::Json<Seeds>, Refusal> {
+    check_name(&query.cluster).map_err(Refusal::bad_request)?;
+    let limit = query.limit.unwrap_or(SEEDS);
+    if !(1..=MAX_SEEDS).contains(&limit) {
+        return Err(Refusal::bad_request(format!("`limit` is from 1 to {MAX_SEEDS}")));
+    }
+    Ok(web::Json(registry.seeds(&query.cluster, limit)))
+}
