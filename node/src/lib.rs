@@ -11,7 +11,6 @@
 //! - [`discovery`]: registries, and [`joining`]: how this node comes to its address, its members and its cluster.
 //! - [`identity`]: who this node is, across restarts.
 //! - [`metrics`]: the text format that `/metrics` answers in.
-//! - [`discovery`]: finding the others through registries.
 //! - [`flags`]: what a user may set.
 
 pub mod admin;
