@@ -20,7 +20,7 @@ use muster_client::api::quantity::Span;
 pub struct Flags {
     /// Where to listen, as IP:PORT.
     ///
-    /// The default listens on every IPv4 interface; [::]:8080 listens on every IPv6 interface and, on Linux, on the IPv4 ones
+    /// The default listens on every IPv4 interface; the IPv6 wildcard listens on every IPv6 interface and, on Linux, on the IPv4 ones
     /// too. Port 0 picks a free port and keeps it in the data directory for the next start.
     #[arg(long, value_name = "ADDR", env = "MUSTER_HTTP", default_value = "0.0.0.0:8080")]
     pub http: SocketAddr,
@@ -32,7 +32,7 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", env = "MUSTER_DATA_DIR", default_value = "./muster-registry")]
     pub data_dir: PathBuf,
 
-    /// How long a node that is not heard from is remembered; nodes renew at a third of it.
+    /// How long a node that is not heard from is remembered; nodes renew at a third of it, or sooner where there are few.
     ///
     /// Between 300ms and 24h. A longer lease means fewer requests; a shorter one means that newcomers are not sent to the
     /// dead, and that the founding passes on sooner when the node it was offered to dies.

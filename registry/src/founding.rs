@@ -25,6 +25,8 @@ pub struct Charter {
     carried: BTreeMap<Uuid, usize>,
     recorded: Option<Founding>,
     offered: Option<Uuid>,
+    /// Whether a person had the record forgotten: then it is not written again from what the nodes carry.
+    waived: bool,
 }
 
 /// What is to be done with the wish to record a founding.
@@ -121,10 +123,17 @@ impl Charter {
         }
     }
 
-    /// Sets the record after [`Verdict::Record`], or takes it away.
+    /// Sets the record after [`Verdict::Record`], or takes it away at a person's wish.
     pub fn set_recorded(&mut self, recorded: Option<Founding>) {
+        self.waived = recorded.is_none();
         self.recorded = recorded;
         self.offered = None;
+    }
+
+    /// The id that stands without a record, and is worth one: otherwise it would be forgotten with the last node's lease, and the
+    /// next newcomer would found beside a cluster that only sleeps.
+    pub fn unrecorded(&self) -> Option<Uuid> {
+        if self.recorded.is_some() || self.waived { None } else { self.standing() }
     }
 
     /// The recorded founding.
@@ -237,6 +246,22 @@ mod tests {
         assert_eq!(charter.conflict(), [id(100), id(200)]);
         charter.leave(id(7), Some(id(200)));
         assert_eq!((charter.standing(), charter.conflict()), (Some(id(100)), vec![]));
+    }
+
+    #[test]
+    fn what_nodes_carry_is_worth_a_record_unless_a_person_waived_it() {
+        let mut charter = Charter::default();
+        assert_eq!(charter.unrecorded(), None);
+        charter.enter(id(7), Some(id(100)), 1, true);
+        assert_eq!(charter.unrecorded(), Some(id(100)));
+        charter.set_recorded(Some(founding(100, 7)));
+        assert_eq!(charter.unrecorded(), None);
+        charter.set_recorded(None);
+        assert_eq!(charter.unrecorded(), None, "waived");
+        let mut conflict = Charter::default();
+        conflict.enter(id(7), Some(id(100)), 1, true);
+        conflict.enter(id(8), Some(id(200)), 1, true);
+        assert_eq!(conflict.unrecorded(), None, "none is picked");
     }
 
     #[test]

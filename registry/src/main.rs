@@ -12,7 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let flags: Flags = muster_client::flags::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    // actix tells how many workers it starts; that is of no use to an operator.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info,actix_server=warn")).init();
     match actix_web::rt::System::new().block_on(startup::run(flags)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -90,6 +90,8 @@ struct Inner {
     broken: Option<String>,
     /// The ids per name that the log has been told of, so that a conflict is said when it changes and not at each renewal.
     told: Vec<(String, Vec<Uuid>)>,
+    /// Whether what was learned could not be recorded, so that this is said once.
+    unlearned: bool,
 }
 
 impl Registry {
@@ -108,6 +110,7 @@ impl Registry {
             counters: Counters::default(),
             broken: None,
             told: Vec::new(),
+            unlearned: false,
         };
         Ok(Self { started: Instant::now(), inner: Mutex::new(inner) })
     }
@@ -129,9 +132,10 @@ impl Registry {
         (now, inner)
     }
 
-    /// What is due even when nobody calls: forgets, mends and shortens the journal.
+    /// What is due even when nobody calls: forgets, mends and shortens the journal, records what was learned.
     pub fn tick(&self) {
-        let (_, mut inner) = self.enter();
+        let (now, mut inner) = self.enter();
+        inner.learn(now);
         if inner.broken.is_some() || inner.store.is_overgrown(inner.roll.members().len()) {
             inner.rewrite();
         }
@@ -276,6 +280,31 @@ impl Inner {
         }
     }
 
+    /// Records the clusters that nodes carry and that no record names: this registry lost its memory, or was named later.
+    fn learn(&mut self, now: Duration) {
+        let learned = self.roll.unrecorded(now);
+        let mut foundings = self.roll.foundings();
+        if learned.is_empty() || foundings.len() + learned.len() > MAX_CLUSTERS {
+            return;
+        }
+        foundings.extend(learned.iter().cloned());
+        match self.store.record(&foundings) {
+            Ok(()) => {
+                self.unlearned = false;
+                for (name, founding) in learned {
+                    let Founding { cluster_id, founder } = &founding;
+                    log::info!("Learned cluster {cluster_id} under the name {name} from node {founder}");
+                    self.roll.set_recorded(&name, Some(founding));
+                }
+            }
+            Err(error) if !self.unlearned => {
+                self.unlearned = true;
+                log::error!("clusters that were learned from their nodes cannot be recorded ({error}); trying again");
+            }
+            Err(_) => {}
+        }
+    }
+
     fn rewrite(&mut self) {
         let Self { roll, store, broken, .. } = self;
         match store.rewrite(roll.members()) {
@@ -319,4 +348,106 @@ fn describe(member: &Member) -> String {
     let Member { name, cluster, http, peer, cluster_id, .. } = member;
     let part_of = cluster_id.map_or_else(|| "no cluster yet".to_owned(), |id| format!("cluster {id}"));
     format!("name {name}, cluster name {cluster}, http {http}, peer {peer}, {part_of}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    fn register(registry: &Registry, n: u128) -> Registered {
+        let said = Registration {
+            name: "n".to_owned(),
+            cluster: "muster".to_owned(),
+            http: "0.0.0.0:8050".to_owned(),
+            peer: "0.0.0.0:8051".to_owned(),
+            cluster_id: None,
+            advertise: None,
+            bootstrap_expect: 9,
+        };
+        registry.register(id(n), said, "10.0.0.1".parse().unwrap()).unwrap()
+    }
+
+    /// A directory with a memory, so that nothing is quiet.
+    fn opened() -> (TempDir, Registry) {
+        let dir = TempDir::new().unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        let registry = Registry::open(dir.path(), LEASE).unwrap();
+        (dir, registry)
+    }
+
+    #[test]
+    fn a_full_disk_stops_no_discovery_and_is_mended_by_itself() {
+        let (dir, registry) = opened();
+        register(&registry, 1);
+        registry.inner.lock().unwrap().store.fill_disk();
+        register(&registry, 2);
+        assert!(registry.report().broken.is_some());
+        assert_eq!(registry.nodes(None).nodes.len(), 2);
+        registry.deregister(id(1));
+        registry.tick();
+        assert_eq!(registry.report().broken, None);
+        drop(registry);
+        let nodes = Registry::open(dir.path(), LEASE).unwrap().nodes(None).nodes;
+        assert_eq!(nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [id(2)]);
+    }
+
+    #[test]
+    fn a_founding_that_cannot_be_put_on_disk_is_not_confirmed_and_not_kept() {
+        let (dir, registry) = opened();
+        let founding = Founding { cluster_id: id(100), founder: id(1) };
+        let away = dir.path().with_extension("away");
+        std::fs::rename(dir.path(), &away).unwrap();
+        assert!(matches!(registry.found("muster", founding.clone()), Err(NotRecorded::Disk(_))));
+        assert!(registry.clusters().clusters.is_empty());
+        std::fs::rename(&away, dir.path()).unwrap();
+        assert!(registry.found("muster", founding.clone()).unwrap());
+        assert!(!registry.found("muster", founding).unwrap(), "it stands already");
+    }
+
+    #[test]
+    fn a_cluster_learned_from_its_nodes_outlasts_their_leases_unless_a_person_has_it_forgotten() {
+        let (dir, registry) = opened();
+        let carried = Some(id(100));
+        let said = |cluster_id| Registration {
+            name: "n".to_owned(),
+            cluster: "muster".to_owned(),
+            http: "0.0.0.0:8050".to_owned(),
+            peer: "0.0.0.0:8051".to_owned(),
+            cluster_id,
+            advertise: None,
+            bootstrap_expect: 1,
+        };
+        let from = "10.0.0.1".parse().unwrap();
+        registry.register(id(1), said(carried), from).unwrap();
+        registry.tick();
+        registry.deregister(id(1));
+        drop(registry);
+        let registry = Registry::open(dir.path(), LEASE).unwrap();
+        let answer = registry.register(id(2), said(None), from).unwrap();
+        assert_eq!((answer.found, answer.cluster_id), (false, carried));
+        registry.register(id(1), said(carried), from).unwrap();
+        assert!(registry.forget("muster", None).unwrap());
+        registry.tick();
+        registry.deregister(id(1));
+        assert!(registry.register(id(2), said(None), from).unwrap().found, "the deliberate way to start anew");
+    }
+
+    #[test]
+    fn renewals_are_not_written() {
+        let (_dir, registry) = opened();
+        register(&registry, 1);
+        let before = registry.report().journal_bytes;
+        for _ in 0..100 {
+            register(&registry, 1);
+        }
+        assert_eq!(registry.report().journal_bytes, before);
+        assert_eq!(registry.report().counters.renewed, 100);
+    }
 }

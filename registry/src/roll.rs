@@ -18,9 +18,13 @@ use crate::member::Member;
 pub const MAX_NODES: usize = 65_536;
 /// 4,096 recorded clusters: the file is written anew for each founding, so it has to stay small.
 pub const MAX_CLUSTERS: usize = 4_096;
-/// One second: how long a registry that started without a memory listens before it offers a founding or records one. Nodes that lost
-/// sight of it ask at least that often, so one that has a cluster is heard first.
+/// One second: how long a registry that started without a memory listens before it offers a founding or records one. In that
+/// second it has to hear from somebody who has a cluster, if there is one: see `renewal`.
 pub const QUIET: Duration = Duration::from_secs(1);
+/// 700 ms: how soon a node of a small cluster renews. It leaves 300 ms of [`QUIET`] for a broken connection to be noticed.
+const SOONEST: Duration = Duration::from_millis(700);
+/// 1 ms for each node: a thousand renewals a second at most until a third of the lease is reached, and any second hears many.
+const PER_NODE: Duration = Duration::from_millis(1);
 
 /// Three: one may be dead and one may be wrong, and there is still one.
 pub const SEEDS: usize = 3;
@@ -112,9 +116,11 @@ impl Roll {
         };
         let seeds = self.seeds(&cluster, SEEDS, Some(id), rng);
         let quiet = now < self.quiet_until;
+        let renewal = self.renewal(self.charters.get(&cluster).map_or(0, |charter| charter.members().len()));
         let charter = self.charters.entry(cluster).or_default();
         let answer = Registered {
-            lease_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
+            lease_ms: millis(self.lease),
+            renew_ms: millis(renewal),
             observed_ip,
             seeds,
             cluster_id: charter.standing(),
@@ -122,6 +128,15 @@ impl Roll {
             conflict: charter.conflict(),
         };
         Ok((answer, arrival))
+    }
+
+    /// How soon each of `count` nodes of one name renews: at a third of the lease at the latest, so that two renewals may be lost.
+    ///
+    /// Few nodes renew sooner. A registry whose memory is wiped in the middle of their interval would otherwise offer a founding
+    /// to a newcomer before it has heard of the cluster that runs; one voice is enough, and many make one likely by themselves.
+    fn renewal(&self, count: usize) -> Duration {
+        let spread = PER_NODE.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        spread.max(SOONEST).min(self.lease / 3)
     }
 
     /// Forgets a node that asks for it. Returns it if it was there.
@@ -164,7 +179,7 @@ impl Roll {
             peer: member.peer.to_string(),
             cluster_id: member.cluster_id,
             observed_ip: member.observed_ip,
-            age_ms: u64::try_from(now.saturating_sub(*heard_at).as_millis()).unwrap_or(u64::MAX),
+            age_ms: millis(now.saturating_sub(*heard_at)),
         });
         Nodes { nodes: shown.collect() }
     }
@@ -196,6 +211,24 @@ impl Roll {
         if charter.is_blank() {
             self.charters.remove(name);
         }
+    }
+
+    /// Clusters that are known only from the nodes that carry them, by name, each with one of those nodes in the founder's place.
+    pub fn unrecorded(&self, now: Duration) -> Vec<(String, Founding)> {
+        if self.quiet_for(now).is_some() {
+            // A second id may yet be heard.
+            return Vec::new();
+        }
+        let carrier = |charter: &Charter, cluster_id: Uuid| {
+            let carries =
+                |id: &&Uuid| self.nodes.get(*id).is_some_and(|entry| entry.member.cluster_id == Some(cluster_id));
+            charter.members().iter().find(carries).copied()
+        };
+        let learned = self.charters.iter().filter_map(|(name, charter)| {
+            let cluster_id = charter.unrecorded()?;
+            Some((name.clone(), Founding { cluster_id, founder: carrier(charter, cluster_id)? }))
+        });
+        learned.collect()
     }
 
     /// Every recorded founding by name.
@@ -243,6 +276,10 @@ impl Roll {
         }
         Some(member)
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -326,6 +363,15 @@ mod tests {
     }
 
     #[test]
+    fn a_few_nodes_renew_within_the_quiet_second_and_many_at_a_third_of_the_lease() {
+        let roll = Roll::new(LEASE, Memory::default());
+        assert_eq!([1, 700, 1_000, 60_000].map(|count| roll.renewal(count)), [at(700), at(700), at(1_000), LEASE / 3]);
+        assert!(SOONEST < QUIET);
+        assert_eq!(Roll::new(at(300), Memory::default()).renewal(1), at(100), "never later than a third of the lease");
+        assert_eq!(say(&mut Roll::new(LEASE, Memory::default()), 0, node(1, None, 1)).renew_ms, 700);
+    }
+
+    #[test]
     fn a_wiped_registry_learns_the_id_from_the_nodes_that_carry_it() {
         let mut roll = Roll::new(LEASE, Memory::default());
         say(&mut roll, 200, node(1, None, 1));
@@ -333,6 +379,9 @@ mod tests {
         let answer = say(&mut roll, 1_500, node(1, None, 1));
         assert_eq!((answer.found, answer.cluster_id), (false, Some(id(100))));
         assert_eq!(answer.seeds[0].cluster_id, Some(id(100)));
+        assert_eq!(roll.unrecorded(at(999)), [], "another id may yet be heard");
+        let learned = Founding { cluster_id: id(100), founder: id(2) };
+        assert_eq!(roll.unrecorded(at(1_500)), [("muster".to_owned(), learned)]);
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::Server;
 use actix_web::{App, HttpServer, web};
+use muster_client::api::quantity::Span;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::flags::Flags;
@@ -61,42 +64,71 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-/// Runs until SIGTERM or SIGINT. Must run in an actix system.
+/// Runs until SIGTERM or SIGINT.
 pub async fn run(flags: Flags) -> Result<(), StartError> {
-    let registry = Arc::new(Registry::open(&flags.data_dir, flags.lease)?);
-    let listener = listen(flags.http, &flags.data_dir)?;
-    let at = listener.local_addr().map_err(system("the address listened on"))?;
+    // Before `ready`: whoever reads that may send a signal at once.
     let mut terminate = signal(SignalKind::terminate()).map_err(system("the handler for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("the handler for SIGINT"))?;
-
-    let data = web::Data::from(registry.clone());
-    let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(http::configure))
-        .workers(WORKERS)
-        .keep_alive(KEEP_ALIVE)
-        .disable_signals()
-        .listen(listener)
-        .map_err(system("the HTTP server"))?
-        .run();
-    let handle = server.handle();
-    let mut server = std::pin::pin!(server);
-    // Four looks per lease: what is forgotten by nobody's call is forgotten at most a quarter of a lease late.
-    let mut ticks = tokio::time::interval((flags.lease / 4).min(Duration::from_secs(1)));
-    log::info!("ready http={at} data-dir={} lease={}ms", flags.data_dir.display(), flags.lease.as_millis());
-    loop {
+    let serving = Serving::start(&flags)?;
+    log::info!("ready http={} data-dir={} lease={}", serving.address, flags.data_dir.display(), Span(flags.lease));
+    let asked = async {
         tokio::select! {
-            ended = &mut server => return ended.map_err(system("the HTTP server")),
-            _ = ticks.tick() => registry.tick(),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => log::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => log::info!("SIGINT: stopping"),
         }
-    }
-    log::info!("stopping");
-    // The server has to be polled for the stop to go on; after the grace the process ends with whoever still idles.
-    let stopping = async { tokio::join!(handle.stop(true), &mut server) };
-    let _ = tokio::time::timeout(GRACE, stopping).await;
-    registry.sync().map_err(system("the sync of the journal"))?;
+    };
+    serving.run_until(asked).await?;
     log::info!("stopped");
     Ok(())
+}
+
+/// A registry that listens.
+pub struct Serving {
+    /// Where, with the port that was picked for 0.
+    pub address: SocketAddr,
+    registry: Arc<Registry>,
+    server: Server,
+    tick: Duration,
+}
+
+impl Serving {
+    /// Opens the data directory and the port, and answers from now on. Must run in a tokio runtime.
+    pub fn start(flags: &Flags) -> Result<Self, StartError> {
+        let registry = Arc::new(Registry::open(&flags.data_dir, flags.lease)?);
+        let listener = listen(flags.http, &flags.data_dir)?;
+        let address = listener.local_addr().map_err(system("the address listened on"))?;
+        let data = web::Data::from(registry.clone());
+        let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(http::configure))
+            .workers(WORKERS)
+            .keep_alive(KEEP_ALIVE)
+            .disable_signals()
+            .listen(listener)
+            .map_err(system("the HTTP server"))?
+            .run();
+        // Four looks per lease: what nobody's call makes it forget is forgotten at most a quarter of a lease late.
+        Ok(Self { address, registry, server, tick: (flags.lease / 4).min(Duration::from_secs(1)) })
+    }
+
+    /// Runs until `asked` resolves, then stops in good order. Threads that still hold an idle connection, and with it the data
+    /// directory, end a moment later or with the process.
+    pub async fn run_until(self, asked: impl Future<Output = ()>) -> Result<(), StartError> {
+        let handle = self.server.handle();
+        let (mut server, mut asked) = (pin!(self.server), pin!(asked));
+        let mut ticks = tokio::time::interval(self.tick);
+        loop {
+            tokio::select! {
+                ended = &mut server => return ended.map_err(system("the HTTP server")),
+                _ = ticks.tick() => self.registry.tick(),
+                () = &mut asked => break,
+            }
+        }
+        // The server has to be polled for the stop to go on; after the grace the process ends with whoever still idles.
+        let stopping = async { tokio::join!(handle.stop(true), &mut server) };
+        if tokio::time::timeout(GRACE, stopping).await.is_err() {
+            log::debug!("connections that idle are left to the end of the process");
+        }
+        self.registry.sync().map_err(system("the sync of the journal"))
+    }
 }
 
 /// Listens; a port picked for `0` is kept, so that the nodes that were told of it find it again.

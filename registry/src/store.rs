@@ -160,6 +160,12 @@ impl Store {
         write_foundings(&self.dir, foundings)
     }
 
+    /// Makes every append fail as on a full disk, until the next [`Store::rewrite`].
+    #[cfg(test)]
+    pub(crate) fn fill_disk(&mut self) {
+        self.journal = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    }
+
     /// Syncs the journal, for a stop in good order.
     pub fn sync(&self) -> io::Result<()> {
         self.journal.sync_all()

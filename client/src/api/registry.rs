@@ -52,6 +52,9 @@ fn one() -> u32 {
 pub struct Registered {
     /// How long the registration stands without a renewal, in milliseconds.
     pub lease_ms: u64,
+    /// When to renew, in milliseconds: a third of the lease, or sooner while few nodes are registered, so that a registry
+    /// which lost its memory soon hears from one of them.
+    pub renew_ms: u64,
     /// The address that the request came from.
     pub observed_ip: IpAddr,
     /// Some live nodes of the cluster's name to start from, the asker not among them.
@@ -119,7 +122,7 @@ pub struct Node {
 pub struct Founding {
     /// The new cluster's id.
     pub cluster_id: Uuid,
-    /// The node that founds it.
+    /// The node that founds it; in a record that a registry made of what it learned from running nodes, one of those.
     pub founder: Uuid,
 }
 

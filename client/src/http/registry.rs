@@ -13,11 +13,11 @@ use super::error::{Error, Tried};
 use super::routes::Endpoint;
 use super::target::Target;
 use super::transport::{Answer, Limits, Request, Transport};
-use crate::api::Outcome;
 use crate::api::health::Health;
 use crate::api::registry::{
     Clusters, Forgotten, Founding, FoundingConflict, Node, Nodes, Registered, Registration, Seed, Seeds, Standing,
 };
+use crate::api::{ErrorCode, Outcome};
 
 /// 1 s to connect, and for an answer: a registry answers from memory, or after one sync of a disk. A node renews three
 /// times in a lease of 5 s, so that it can lose one.
@@ -106,6 +106,16 @@ impl Registry {
     /// Forgets a founding, deliberately: the name is free for a new cluster then. Says whether there was one.
     pub async fn forget_cluster(&self, cluster: &str) -> Result<bool, Error> {
         self.delete(Target::new("/clusters").segment(cluster).into_string()).await
+    }
+
+    /// Takes a founding back, if it is this cluster's that is recorded: for a founder that was never confirmed. Says
+    /// whether it was there.
+    pub async fn release(&self, cluster: &str, cluster_id: Uuid) -> Result<bool, Error> {
+        let target = Target::new("/clusters").segment(cluster).query("cluster_id", cluster_id);
+        match self.delete(target.into_string()).await {
+            Err(error) if error.code() == Some(ErrorCode::Conflict) => Ok(false),
+            answer => answer,
+        }
     }
 
     /// Whether it is ready, check by check.

@@ -54,5 +54,5 @@ pub(super) async fn forget(
 
 /// A disk sync takes milliseconds: off the threads that answer everyone else.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    web::block(work).await.map_err(|_| Refusal::bad_request("the registry is stopping; nothing was changed"))
+    web::block(work).await.map_err(|_| Refusal::abandoned())
 }

@@ -45,6 +45,12 @@ impl Refusal {
         )
     }
 
+    /// 500: the work was given up on the way.
+    pub fn abandoned() -> Self {
+        let message = "the registry gave up in the middle of this; ask again, which does no harm";
+        Self::new(ErrorCode::Internal, message, Some(Outcome::Unknown))
+    }
+
     fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }

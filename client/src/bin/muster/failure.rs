@@ -60,11 +60,12 @@ impl From<Error> for Failure {
         let status = status(&error);
         let hint = match status {
             Status::Unknown => {
-                "\nWhether it was written is unknown. Read the key to find out, or write again if that does no harm."
+                "\nWhether it took effect is unknown: look (`muster get`, `muster status`) before doing it again."
             }
             Status::NoNode if matches!(error, Error::NoAnswer { .. }) => {
                 "\nNothing was changed. Is a node running there? Name another with --endpoint, or a registry with --registry-address."
             }
+            Status::NoNode => "\nNothing was changed. `muster doctor` says why.",
             _ => "",
         };
         Self::new(status, format!("{error}{hint}"))

@@ -31,9 +31,16 @@ use connect::Connect;
 use failure::Failure;
 use output::Format;
 
+macro_rules! exit_statuses {
+    () => {
+        "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 condition not met,
+5 no node or no leader, 6 outcome unknown (the write may have been applied)."
+    };
+}
+
 /// Keep data in a Muster cluster, and look after the cluster
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, propagate_version = true, max_term_width = 100, after_help = EXIT_STATUSES)]
+#[command(name = "muster", version, propagate_version = true, max_term_width = 100, after_help = exit_statuses!())]
 #[command(after_long_help = concat!(
     "Examples:
   muster up                        a cluster on this machine, to try things with
@@ -45,8 +52,7 @@ use output::Format;
 Every flag above can also come from the environment (MUSTER_ENDPOINT and so on) or from the file of --config.
 
 ",
-    "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 condition not met,
-5 no node or no leader, 6 outcome unknown (the write may have been applied)."
+    exit_statuses!()
 ))]
 struct Cli {
     #[command(flatten)]
@@ -86,9 +92,6 @@ enum Command {
     Bench(bench::Bench),
     Completions(completions::Completions),
 }
-
-const EXIT_STATUSES: &str = "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 condition not met,
-5 no node or no leader, 6 outcome unknown (the write may have been applied).";
 
 fn main() -> ExitCode {
     let cli: Cli = flags::parse();

@@ -132,8 +132,11 @@ pub(crate) fn escaped(value: &[u8]) -> String {
     String::from_utf8_lossy(value).chars().flat_map(printable).collect()
 }
 
+/// Control characters escaped, and with them those that turn the direction of text or hide.
 fn printable(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+    let deceives =
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    if c.is_control() || deceives { c.escape_default().collect() } else { vec![c] }
 }
 
 /// A number with its noun.
@@ -173,6 +176,7 @@ mod tests {
         assert_eq!(cell(b"a\nb\x1b[31m"), "a\\nb\\u{1b}[31m");
         assert_eq!(cell(&[b'x'; 100]).chars().count(), 61);
         assert_eq!(escaped(&[b'\t'; 100]).len(), 200);
+        assert_eq!(escaped("a\u{202e}b ä".as_bytes()), "a\\u{202e}b ä");
     }
 
     #[test]

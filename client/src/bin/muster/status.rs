@@ -35,7 +35,8 @@ impl Status {
                 Format::Plain | Format::Table => detail(&status, &members.members, format),
             };
         }
-        let there: Vec<&Member> = members.members.iter().filter(|m| m.state != MemberState::Left).collect();
+        let there: Vec<&Member> =
+            members.members.iter().filter(|m| m.state != MemberState::Left || m.role.is_some()).collect();
         let asked = join_all(there.iter().map(|member| ask(client, member))).await;
         if asked.iter().all(Result::is_err) {
             return Err(asked.into_iter().find_map(Result::err).map_or_else(

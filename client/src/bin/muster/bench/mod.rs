@@ -36,32 +36,32 @@ const LARGEST: u64 = 16 << 20;
 Run it on another machine than the nodes, or it takes its share of their processors.
 Latencies are measured from sending a request to having read its answer.")]
 pub(crate) struct Bench {
-    /// How many requests are under way at once
-    #[arg(long, value_name = "N", default_value = "64")]
+    /// How many requests are under way at once; 64 is what a small cluster is busy with
+    #[arg(long, env = "MUSTER_CONNECTIONS", value_name = "N", default_value = "64")]
     connections: NonZeroU32,
 
-    /// How long each value is
-    #[arg(long, value_name = "SIZE", default_value = "256")]
+    /// How long each value is; 256 bytes hold a session or a setting
+    #[arg(long, env = "MUSTER_VALUE_SIZE", value_name = "SIZE", default_value = "256")]
     value_size: Size,
 
-    /// How many different keys
-    #[arg(long, value_name = "N", default_value = "10000")]
+    /// How many different keys; 10,000 fit into any cache, so that disks are not measured by accident
+    #[arg(long, env = "MUSTER_KEYS", value_name = "N", default_value = "10000")]
     keys: NonZeroUsize,
 
-    /// What to do; mixed is four reads to a write
-    #[arg(long, value_enum, default_value_t)]
+    /// What to do; write, since that is what a store finds hard; mixed is four reads to a write
+    #[arg(long, env = "MUSTER_MIX", value_enum, default_value_t)]
     mix: Mix,
 
     /// How fresh reads are to be
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "MUSTER_CONSISTENCY", value_enum, default_value_t)]
     consistency: Consistency,
 
-    /// How long to measure, after the keys that are read have been written
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    /// How long to measure, once the keys that are read have been written; 10s give p99.9 some thousand samples
+    #[arg(long, env = "MUSTER_DURATION", value_name = "DURATION", default_value = "10s")]
     duration: Span,
 
     /// Spread writes and linearizable reads over all nodes too: they carry them to the leader
-    #[arg(long)]
+    #[arg(long, env = "MUSTER_SPREAD")]
     spread: bool,
 }
 

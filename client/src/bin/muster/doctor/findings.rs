@@ -2,45 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_client::api::cluster::{Member, MemberState, Members, Role, Status};
-use muster_client::api::health::Health;
-use muster_client::api::registry::{Cluster, Node};
+use muster_client::api::cluster::{Member, MemberState, Role, Status};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::evidence::Evidence;
 use crate::node::{called, short};
 
 /// 100 ms: twice the default heartbeat. A log sync that long delays every write that waits for it.
 const SLOW_SYNC_MS: f64 = 100.0;
 /// 256 MiB: a log segment, a snapshot and some minutes to act.
 const LITTLE_SPACE: u64 = 256 << 20;
-
-/// Everything that was seen.
-pub(super) struct Evidence {
-    pub(super) cluster: String,
-    pub(super) nodes: Vec<NodeView>,
-    pub(super) registries: Vec<RegistryView>,
-}
-
-/// What one node said of itself and the others, or why it said nothing.
-pub(super) struct NodeView {
-    pub(super) address: String,
-    pub(super) status: Result<Status, String>,
-    pub(super) members: Result<Members, String>,
-    pub(super) health: Option<Health>,
-}
-
-/// What one registry said, or why it said nothing.
-pub(super) struct RegistryView {
-    pub(super) address: String,
-    pub(super) answer: Result<Registered, String>,
-}
-
-/// What a registry knows of the cluster's name.
-pub(super) struct Registered {
-    pub(super) nodes: Vec<Node>,
-    pub(super) cluster: Option<Cluster>,
-}
 
 /// How bad it is, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -132,6 +104,10 @@ impl Report {
                 }
                 _ => "Look into its log.",
             };
+            let advice = match self.people.is_empty() {
+                true => format!("{advice} Or name another with --endpoint, or a registry with --registry-address."),
+                false => advice.to_owned(),
+            };
             let level = if none { Level::Critical } else { Level::Warning };
             self.add(level, format!("{who} does not answer: {why}"), advice);
         }
@@ -173,13 +149,23 @@ impl Report {
         let latest = all.iter().map(|status| status.term).max().unwrap_or_default();
         let ruling: BTreeSet<Uuid> =
             all.iter().filter(|s| s.term == latest && s.role == Some(Role::Leader)).map(|s| s.id).collect();
-        if ruling.is_empty() && all.iter().all(|status| status.leader.is_none()) {
-            let reasons: BTreeSet<&str> = all.iter().filter_map(|status| status.no_leader_reason.as_deref()).collect();
-            let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
-            let why = if reasons.is_empty() { String::new() } else { format!(": {reasons}") };
+        let here: BTreeSet<Uuid> = all.iter().map(|status| status.id).collect();
+        let named: BTreeSet<Uuid> = all.iter().filter_map(|status| status.leader).collect();
+        if ruling.is_empty() && named.is_disjoint(&here) {
+            let what = match named.iter().next() {
+                Some(gone) => format!(
+                    "the leader, {}, does not answer, and nobody took over: nothing can be written",
+                    self.name(*gone)
+                ),
+                None => {
+                    let reasons: BTreeSet<&str> = all.iter().filter_map(|s| s.no_leader_reason.as_deref()).collect();
+                    let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
+                    let why = if reasons.is_empty() { String::new() } else { format!(": {reasons}") };
+                    format!("nobody leads, so nothing can be written{why}")
+                }
+            };
             let voters: BTreeMap<Uuid, &str> =
                 all.iter().flat_map(|s| &s.voters).map(|voter| (voter.id, voter.name.as_str())).collect();
-            let here: BTreeSet<Uuid> = all.iter().map(|status| status.id).collect();
             let missing: Vec<String> =
                 voters.keys().filter(|id| !here.contains(*id)).map(|id| self.name(*id)).collect();
             let needed = voters.len() / 2 + 1;
@@ -194,7 +180,7 @@ impl Report {
                 "Enough voters answer me: look below for who cannot reach whom. An election takes less than a second."
                     .to_owned()
             };
-            return self.add(Level::Critical, format!("nobody leads, so nothing can be written{why}"), advice);
+            return self.add(Level::Critical, what, advice);
         }
         for status in &all {
             if status.leader.is_none() {
@@ -289,9 +275,9 @@ impl Report {
     }
 
     fn tolerance(&mut self, evidence: &Evidence) {
-        let Some(leader) = statuses(evidence).filter(|s| s.role == Some(Role::Leader)).max_by_key(|s| s.term) else {
-            return;
-        };
+        // Whoever leads knows best; else whoever has seen most.
+        let ranked = |s: &&Status| (s.role == Some(Role::Leader), s.term, s.applied_index);
+        let Some(leader) = statuses(evidence).max_by_key(ranked) else { return };
         let dead = |state: Option<MemberState>| matches!(state, Some(MemberState::Failed | MemberState::Left));
         let gone: Vec<String> = leader.voters.iter().filter(|v| dead(v.state)).map(|v| self.name(v.id)).collect();
         if !gone.is_empty() {
@@ -299,22 +285,28 @@ impl Report {
             let advice = "Bring it back, or start a new node, which takes its place after `replace-after`; `muster remove` if it is gone for good.";
             self.add(Level::Warning, what, advice);
         }
-        match (leader.voters.len(), leader.failures_tolerated) {
+        // Gossip needs some seconds to give a member up; who does not answer me counts as gone at once.
+        let here: BTreeSet<Uuid> = statuses(evidence).map(|status| status.id).collect();
+        let (voters, answering) = (leader.voters.len(), leader.voters.iter().filter(|v| here.contains(&v.id)).count());
+        let spare = answering.saturating_sub(voters / 2 + 1).min(leader.failures_tolerated as usize);
+        match (voters, spare) {
             (0, _) => {}
             (1, _) => self.add(
                 Level::Note,
                 "there is one voter: when it stops, writes stop, and its disk is the only copy",
                 "Start two more nodes to tolerate one failure.",
             ),
-            (voters, 0) => self.add(
+            (_, 0) => self.add(
                 Level::Warning,
-                format!(
-                    "no failure is tolerated now: every one of the voters that are left ({voters} in all) is needed"
-                ),
+                format!("no failure is tolerated now: {answering} of {voters} voters answer me"),
                 "Bring the others back or start another node.",
             ),
-            (voters, tolerated) => {
-                self.add(Level::Note, format!("{voters} voters; {tolerated} of them may fail now"), "");
+            _ => {
+                self.add(
+                    Level::Note,
+                    format!("{answering} of {voters} voters answer me; {spare} of them may fail now"),
+                    "",
+                );
             }
         }
     }
@@ -434,161 +426,4 @@ fn agree(names: &[String], one: &str, many: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use muster_client::api::cluster::{Disk, Link, Replica};
-
-    const CLUSTER: Uuid = Uuid::from_u128(99);
-
-    fn id(n: u128) -> Uuid {
-        Uuid::from_u128(n << 96)
-    }
-
-    fn status(n: u128, leader: Option<u128>) -> Status {
-        let replica = |n: u128| Replica {
-            id: id(n),
-            name: format!("n{n}"),
-            matched_index: None,
-            lag: None,
-            state: Some(MemberState::Alive),
-            snapshot_percent: None,
-        };
-        let link =
-            |n: u128| Link { id: id(n), connected: true, version: Some(1), round_trip_ms: None, last_error: None };
-        Status {
-            id: id(n),
-            name: format!("n{n}"),
-            version: "1.0.0".to_owned(),
-            cluster_id: Some(CLUSTER),
-            role: Some(if leader == Some(n) { Role::Leader } else { Role::Voter }),
-            term: 3,
-            leader: leader.map(id),
-            leader_since_ms: None,
-            no_leader_reason: leader.is_none().then(|| "no majority".to_owned()),
-            last_log_index: 1,
-            committed_index: 1,
-            applied_index: 1,
-            revision: 1,
-            voters: vec![replica(1), replica(2), replica(3)],
-            learners: Vec::new(),
-            failures_tolerated: 1,
-            disk: Disk { free_bytes: 1 << 40, ..Disk::default() },
-            network: (1..=3).filter(|other| *other != n).map(link).collect(),
-        }
-    }
-
-    fn members(local: u128) -> Members {
-        let member = |n: u128| Member {
-            id: id(n),
-            name: format!("n{n}"),
-            http: format!("h:{n}"),
-            peer: String::new(),
-            state: MemberState::Alive,
-            incarnation: 0,
-            role: Some(Role::Voter),
-            priority: 0,
-            last_seen_ms: None,
-        };
-        Members {
-            cluster_id: Some(CLUSTER),
-            local: id(local),
-            leader: Some(id(1)),
-            members: (1..=3).map(member).collect(),
-        }
-    }
-
-    fn well() -> Evidence {
-        let node = |n| NodeView {
-            address: format!("h:{n}"),
-            status: Ok(status(n, Some(1))),
-            members: Ok(members(n)),
-            health: None,
-        };
-        Evidence { cluster: "muster".to_owned(), nodes: (1..=3).map(node).collect(), registries: Vec::new() }
-    }
-
-    fn change(evidence: &mut Evidence, n: usize, change: impl FnOnce(&mut Status)) {
-        change(evidence.nodes[n - 1].status.as_mut().unwrap());
-    }
-
-    fn silence(evidence: &mut Evidence, n: usize) {
-        evidence.nodes[n - 1].status = Err("Connection refused".to_owned());
-        evidence.nodes[n - 1].members = Err("Connection refused".to_owned());
-    }
-
-    fn found(evidence: &Evidence) -> Vec<(Level, String)> {
-        diagnose(evidence).into_iter().map(|finding| (finding.level, finding.what)).collect()
-    }
-
-    #[test]
-    fn a_healthy_cluster_brings_only_notes() {
-        assert_eq!(found(&well()), [(Level::Note, "3 voters; 1 of them may fail now".to_owned())]);
-    }
-
-    #[test]
-    fn without_a_majority_it_names_who_is_missing() {
-        let mut evidence = well();
-        silence(&mut evidence, 1);
-        silence(&mut evidence, 2);
-        evidence.nodes[2].status = Ok(status(3, None));
-        let first = &diagnose(&evidence)[0];
-        assert_eq!(
-            (first.level, &*first.what),
-            (Level::Critical, "nobody leads, so nothing can be written: no majority")
-        );
-        assert!(first.advice.contains("2 of 3 voters must be there, n1, n2 did not answer"), "{}", first.advice);
-    }
-
-    #[test]
-    fn a_stream_that_is_cut_one_way_is_told_from_one_cut_both_ways() {
-        let mut evidence = well();
-        change(&mut evidence, 2, |status| status.network[1].connected = false);
-        assert_eq!(found(&evidence)[0].1, "n2 cannot reach the peer port of n3, though n3 reaches n2");
-        change(&mut evidence, 3, |status| status.network[1].connected = false);
-        assert_eq!(found(&evidence)[0].1, "n2 and n3 cannot reach each other over their peer ports");
-        assert_eq!(found(&evidence).iter().filter(|(_, what)| what.contains("reach")).count(), 1);
-    }
-
-    #[test]
-    fn a_full_disk_comes_before_a_slow_one() {
-        let mut evidence = well();
-        change(&mut evidence, 1, |status| status.disk.sync_ms_p99 = 400.0);
-        change(&mut evidence, 3, |status| status.disk.full = true);
-        let found = found(&evidence);
-        assert!(found[0].1.contains("disk of n3 is full") && found[1].1.contains("disk of n1 is slow"), "{found:?}");
-    }
-
-    #[test]
-    fn two_clusters_under_one_name_are_critical() {
-        let mut evidence = well();
-        change(&mut evidence, 3, |status| status.cluster_id = Some(Uuid::from_u128(7 << 96)));
-        assert_eq!(found(&evidence)[0].0, Level::Critical);
-        assert!(found(&evidence)[0].1.contains("n3 (00000007)"), "{:?}", found(&evidence));
-    }
-
-    #[test]
-    fn gossip_that_doubts_a_node_which_answers_is_noticed() {
-        let mut evidence = well();
-        evidence.nodes[0].members.as_mut().unwrap().members[2].state = MemberState::Failed;
-        assert_eq!(found(&evidence)[0].1, "n3 answers me, but gossip at n1 takes it for dead or doubtful");
-    }
-
-    #[test]
-    fn a_registry_that_is_away_is_a_warning_and_one_that_knows_another_cluster_too() {
-        let mut evidence = well();
-        let away = RegistryView { address: "r1".to_owned(), answer: Err("Connection refused".to_owned()) };
-        let founding = muster_client::api::registry::Founding { cluster_id: Uuid::from_u128(5), founder: id(1) };
-        let cluster = Cluster { name: "muster".to_owned(), founding: Some(founding), seen: vec![CLUSTER] };
-        let wrong = Registered { nodes: Vec::new(), cluster: Some(cluster) };
-        evidence.registries = vec![away, RegistryView { address: "r2".to_owned(), answer: Ok(wrong) }];
-        let found = found(&evidence);
-        assert!(found[0].1.starts_with("the registry r1 does not answer"), "{found:?}");
-        assert!(found[1].1.starts_with("the registry r2 records"), "{found:?}");
-    }
-
-    #[test]
-    fn nobody_at_all_is_critical() {
-        let nothing = Evidence { cluster: "muster".to_owned(), nodes: Vec::new(), registries: Vec::new() };
-        assert_eq!(found(&nothing)[0].0, Level::Critical);
-    }
-}
+mod tests;

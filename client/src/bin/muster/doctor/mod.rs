@@ -2,6 +2,7 @@
 //!
 //! This file gathers; [`findings`] judges, without a network.
 
+mod evidence;
 mod findings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,12 +11,13 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::join_all;
 use muster_client::Client;
-use muster_client::api::cluster::MemberState;
+use muster_client::api::cluster::{Member, MemberState};
 use muster_client::http::Registry;
 
 use crate::failure::{Failure, Status as Exit};
 use crate::output::{self, Format, Tone};
-use findings::{Evidence, Finding, Level, NodeView, RegistryView, diagnose};
+use evidence::{Evidence, NodeView, Registered, RegistryView};
+use findings::{Finding, Level, diagnose};
 
 /// 2 s for each node: who takes longer to answer from memory is in trouble, and that is a finding.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -78,9 +80,10 @@ async fn gather(client: &Client, registries: &[Registry], cluster: &str) -> Evid
             break;
         }
         for view in join_all(new.iter().map(|address| look_at_node(client, address))).await {
-            let there = |state| state != MemberState::Left;
             if let Ok(members) = &view.members {
-                let others = members.members.iter().filter(|m| there(m.state) && !m.http.is_empty());
+                // One that said goodbye may still be a voter, and then it counts whether it answers.
+                let matters = |m: &&Member| m.state != MemberState::Left || m.role.is_some();
+                let others = members.members.iter().filter(matters).filter(|member| !member.http.is_empty());
                 addresses.extend(others.map(|member| member.http.clone()));
             }
             asked.insert(view.address.clone(), view);
@@ -103,7 +106,7 @@ async fn look_at_registry(registry: &Registry, cluster: &str) -> RegistryView {
     let answer = async {
         let nodes = registry.nodes(cluster).await?;
         let known = registry.clusters().await?.clusters.into_iter().find(|known| known.name == cluster);
-        Ok(findings::Registered { nodes, cluster: known })
+        Ok(Registered { nodes, cluster: known })
     };
     let answer: Result<_, muster_client::Error> = answer.await;
     RegistryView { address: registry.endpoint().to_owned(), answer: answer.map_err(|error| reason(&error)) }

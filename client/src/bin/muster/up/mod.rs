@@ -38,19 +38,19 @@ Node n1 has the client port 8050 and the peer port 8051, n2 8052 and 8053, and s
 A node that dies is reported, not restarted: kill one and see what the others do.")]
 pub(crate) struct Up {
     /// How many nodes [default: as many as DIR holds, or 3, the fewest that go on when one fails]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MOST_NODES as i64))]
+    #[arg(long, value_name = "N", env = "MUSTER_NODES", value_parser = clap::value_parser!(u8).range(1..=MOST_NODES as i64))]
     nodes: Option<u8>,
 
     /// Where data and logs are kept
-    #[arg(long, value_name = "DIR", default_value = "muster-up")]
+    #[arg(long, value_name = "DIR", env = "MUSTER_DIR", default_value = "muster-up")]
     dir: PathBuf,
 
-    /// Client port of the first node, the others follow; 0 picks free ports anew at each start
-    #[arg(long, value_name = "PORT", default_value_t = 8050)]
+    /// Client port of the first node, the others follow; a node's own default. 0 picks free ports anew at each start
+    #[arg(long, value_name = "PORT", env = "MUSTER_BASE_PORT", default_value_t = 8050)]
     base_port: u16,
 
-    /// Port of the registry; 0 picks a free one
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    /// Port of the registry; its own default. 0 picks a free one
+    #[arg(long, value_name = "PORT", env = "MUSTER_REGISTRY_PORT", default_value_t = 8080)]
     registry_port: u16,
 }
 

@@ -32,6 +32,8 @@ impl Child {
         let log = OpenOptions::new().create(true).append(true).open(&place.log)?;
         let process = tokio::process::Command::new(&place.program)
             .args(&place.args)
+            // Ours: the flags in it are not theirs. Their own variables reach them.
+            .env_remove("MUSTER_CONFIG")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
