@@ -97,7 +97,11 @@ async fn the_cluster() {
     assert!(through.out.starts_with("created"), "{}", through.out);
     let endpoint = cluster.endpoint(0);
     let well = muster(&["doctor", "--endpoint", &endpoint, "--registry-address", &registry]).await;
-    assert_eq!(well.status, Some(0), "{}{}", well.out, well.err);
+    // The disk of a machine that does other things at the same time may be slow; nothing else may be wrong.
+    let complaints = well.out.lines().filter(|line| line.starts_with("warning") || line.starts_with("critical"));
+    let other: Vec<&str> = complaints.filter(|line| !line.contains("is slow")).collect();
+    assert!(other.is_empty(), "{}{}", well.out, well.err);
+    assert_eq!(well.status == Some(0), !well.out.contains("warning"), "{}{}", well.out, well.err);
 
     // One dies.
     let leader = cluster.leader().await;
@@ -134,7 +138,11 @@ async fn the_cluster() {
     })
     .await;
     assert!(!lost.err.is_empty());
-    muster(&["--endpoint", &endpoint, "--timeout", "1s", "leader"]).await.exits(5);
+    eventually("`muster leader` says that nobody does", SOON, async || {
+        let said = muster(&["--endpoint", &endpoint, "--timeout", "1s", "leader"]).await;
+        (said.status == Some(5)).then_some(())
+    })
+    .await;
     muster(&["--endpoint", &endpoint, "--timeout", "1s", "get", "k", "--linearizable"]).await.exits(5);
     let why = muster(&["--endpoint", &endpoint, "--timeout", "1s", "doctor"]).await.exits(1);
     assert!(why.out.contains("lead") || why.out.contains("majority"), "{}", why.out);

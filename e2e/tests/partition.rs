@@ -51,12 +51,17 @@ async fn a_leader_that_is_cut_off_refuses_and_the_majority_goes_on() {
     let others: Vec<usize> = (0..3).filter(|&node| node != leader).collect();
     cluster.http.put(cluster.nodes[leader].url("/kv/before"), "1").ok().await;
 
-    let load = Load::plain(&cluster.http, &cluster.endpoints(), "load", 3);
+    // Who is to stay, and who is to be cut off with writes in flight.
+    let stay: Vec<String> = others.iter().map(|&node| cluster.endpoint(node)).collect();
+    let load = Load::plain(&cluster.http, &stay, "load", 3);
+    let doomed = Load::plain(&cluster.http, &[cluster.endpoint(leader)], "doomed", 3);
     load.more_acks(30, SOON).await;
+    doomed.more_acks(30, SOON).await;
     net.cut(leader);
     let cut = std::time::Instant::now();
     let successor = cluster.leader_among(&others).await;
     assert_ne!(successor, leader);
+    figure("leader cut off, the others agree on a new one", &format!("{} ms", cut.elapsed().as_millis()));
     load.more_acks(30, SOON).await;
     let history = load.so_far();
     let next = history.next_ack_after(cut).expect("the majority goes on");
@@ -79,11 +84,14 @@ async fn a_leader_that_is_cut_off_refuses_and_the_majority_goes_on() {
     let settled = cluster.settled().await;
     figure("leader cut off, who leads after the cable is back", if settled == leader { "the old" } else { "the new" });
     load.more_acks(30, SOON).await;
-    let history = load.stop().await;
+    // The writers stop before the data is read: what they still write meanwhile would look lost.
+    let (history, doomed) = (load.stop().await, doomed.stop().await);
     let read = cluster.http.get(cluster.nodes[leader].url("/kv/before?consistency=linearizable")).ok().await;
     assert_eq!(read.text(), "2");
     let there = cluster.everything(settled, "").await;
     history.check(&there);
+    doomed.check(&there);
+    figure("leader cut off, writes through it", &doomed.counts());
     assert!(!there.contains_key("minority"), "what was refused is not there");
 }
 
