@@ -177,13 +177,13 @@ async fn conditions_decide_which_write_counts() {
 async fn a_counter_kept_by_compare_and_set_counts_every_increment() {
     const EACH: usize = 25;
     let cluster = Cluster::start(3).await;
-    cluster.http.put(cluster.nodes[0].url("/kv/counter"), "0").ok().await;
+    let zero = cluster.http.put(cluster.nodes[0].url("/kv/counter"), "0").ok().await.revision();
     let count = |node: usize| {
         let (http, url) = (cluster.http.clone(), cluster.nodes[node].url("/kv/counter"));
         async move {
             let mut done = 0;
             while done < EACH {
-                let read = http.get(&url).ok().await;
+                let read = http.get(&url).query("min_revision", zero).ok().await;
                 let next = read.text().parse::<u64>().unwrap() + 1;
                 let written =
                     http.put(&url, next.to_string()).header("if-match", read.needs("etag")).send().await.unwrap();
