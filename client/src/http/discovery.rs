@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(address("0.0.0.0:8050").unwrap(), "http://10.0.0.7:8050");
         assert_eq!(address("[::]:8050").unwrap(), "http://10.0.0.7:8050");
         assert_eq!(address("db1:8050").unwrap(), "http://db1:8050");
-        assert_eq!(address("nonsense/"), None);
+        assert_eq!(address("no sense"), None);
     }
 
     #[test]

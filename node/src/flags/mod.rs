@@ -257,7 +257,7 @@ mod tests {
         for arg in command.get_arguments().filter(|arg| !["config", "help", "version"].contains(&arg.get_id().as_str()))
         {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("by default"), "{}: {help}", arg.get_id());
+            assert!(help.to_lowercase().contains("by default"), "{}: {help}", arg.get_id());
             assert!(arg.get_env().is_some(), "{} cannot come from the environment", arg.get_id());
         }
     }
