@@ -1,1 +1,48 @@
-//! Membership and election.
+//! Membership and election for any program that wants to be a cluster.
+//!
+//! ```text
+//!                your program
+//!      events, members |  ^ broadcasts, messages, metadata
+//!   +------------------v--+-------------------------------+
+//!   | runtime: UDP, TCP, timers, one owner task (feature) |   or a simulator
+//!   +------------------+--^-------------------------------+
+//!              Input   |  |   Output
+//!   +------------------v--+---------------+  +------------+
+//!   | swim: who is there, who is gone     |  | election   |
+//!   +-------------------------------------+  +------------+
+//! ```
+//!
+//! The protocols are *cores without I/O*: state machines that take `(now, input)` and give outputs. They open no
+//! socket, read no clock, own no thread and draw no random number that they were not handed, so the code that is proved
+//! in virtual time is the code that runs.
+//!
+//! # What it promises
+//!
+//! - **Views converge.** All members that can reach each other come to see the same members with the same stamps,
+//!   whatever was lost, repeated or reordered in between: the membership is a set whose merge is commutative,
+//!   associative and idempotent, and consults no clock.
+//! - **Nobody speaks for another's life.** Only its owner adds a member. Others may accuse, and an accusation names the
+//!   one life that it ends; a newer life is untouched by it.
+//! - **A live member defends itself**, whatever its clock says, and after a partition both halves find each other again
+//!   without anyone's help.
+//! - **Hostile bytes do no harm** beyond what the protocol's own words can say: they are counted and dropped, nothing
+//!   panics, nothing is allocated on their word. (Without a cluster key, whoever can reach the port can speak the
+//!   protocol. Sealing has its room reserved on the wire and is yet to come.)
+//!
+//! # What it does not
+//!
+//! - It never says who is *really* dead: a failure detector on a network can only suspect. Whoever must not act twice (a
+//!   leader, a lock) needs a majority, not a membership view.
+//! - A broadcast or a message is best effort: it may be lost, never arrives twice from one life of its sender, and comes
+//!   in no order. What must arrive belongs into the metadata, which is part of the converging state, or on a stream of
+//!   the program's own.
+//! - It keeps nothing on disk. The one thing that must survive a restart, a member's last stamp, it hands out to be
+//!   kept ([`Output::PersistStamp`](swim::Output::PersistStamp)).
+//!
+//! Start reading at [`swim`]; its wire format has its byte tables in `docs/wire.md`.
+
+pub mod election;
+#[cfg(feature = "runtime")]
+pub mod runtime;
+pub mod swim;
+pub mod time;

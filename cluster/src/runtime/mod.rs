@@ -1,0 +1,39 @@
+//! The tokio driver: a [`Swim`](crate::swim::Swim) on real sockets.
+//!
+//! ```text
+//!   Cluster (handle, cloned freely) --commands--> owner task <--datagrams--> UDP
+//!        ^  watch: View                           |  drives Swim
+//!        +- broadcast: Event ---------------------+  ^ frames
+//!                                                    |
+//!   open_stream --dial--> PeerStream                exchange tasks
+//!   IncomingStream <--------- accept task <--------- TCP, the same port
+//! ```
+//!
+//! One task owns the protocol; everyone else hears from it through channels, so there is no lock around it. A stream, whichever side
+//! opened it, begins with a preface that settles who talks to whom, for what and in which version; then it belongs to its kind: the
+//! membership's own exchange, or one of the program's (kinds 16 to 255).
+//!
+//! The caller binds the sockets (one UDP and one TCP, the same port) and deals with the errors of that. Nothing here retries on the
+//! program's behalf but what the protocol retries; nothing here is sealed yet ([`PeerStream`] and the owner's two socket calls are the
+//! places where that will be done).
+
+mod accept;
+mod clock;
+mod cluster;
+mod counters;
+mod dial;
+mod exchange;
+mod options;
+mod owner;
+mod seeds;
+mod stamp;
+mod stream;
+
+pub use accept::IncomingStream;
+pub use cluster::{Cluster, LeaveError, RequestError, StartError, Stopped, View};
+pub use counters::Metrics;
+pub use dial::{OpenError, Peer, Step};
+pub use options::{Limits, Options};
+pub use seeds::BadSeed;
+pub use stamp::{StampFile, StampStore};
+pub use stream::{PeerReader, PeerStream, PeerWriter};

@@ -1,0 +1,168 @@
+//! Datagrams: how they are put together, what becomes of those that arrive, and the gossip tick.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::dissemination::retransmit_limit;
+use super::event::Event;
+use super::io::{MAX_BROADCAST, MAX_MESSAGE, Output, Refused};
+use super::member::MemberState;
+use super::membership::Teller;
+use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, VERSIONS, WireError, head};
+use super::{Stamp, Swim};
+use crate::time::Now;
+
+impl Swim {
+    /// Sends one datagram: a message if there is one, then what its receiver stands accused of, then news as far as they fit.
+    pub(super) fn send(&mut self, now: Now, to: Option<Uuid>, address: SocketAddr, first: Option<&Message>) {
+        // The version that the receiver speaks best; for a stranger the oldest that we have.
+        let versions = to.and_then(|id| self.set.get(&id)?.life.as_ref()).map(|life| life.versions);
+        let version = versions.and_then(|theirs| VERSIONS.common(theirs)).unwrap_or(VERSIONS.min);
+        let mut out = head(version, self.cluster, self.identity.id);
+        if let Some(first) = first {
+            out.extend_from_slice(&first.encode());
+        }
+        // The suspect is told first, and the dead are told what they are thought to be: so they can answer at once.
+        if let Some(word) = to.and_then(|id| self.word_about(now.mono, id, address)) {
+            out.extend_from_slice(&Message::Statement(word).encode());
+        }
+        let limit = retransmit_limit(self.config.retransmit_multiplier, self.live());
+        self.news.fill(&mut out, ENVELOPE_HEAD + PACKET_ROOM, limit);
+        self.stats.packets_sent += 1;
+        self.outputs.push_back(Output::Datagram { to: address, bytes: out.into() });
+    }
+
+    /// Tells one member what we have to tell, our own word first.
+    pub(super) fn send_news(&mut self, now: Now, to: Uuid, address: SocketAddr) {
+        let own = self.statements(now.mono, self.identity.id).next().map(Message::Statement);
+        self.send(now, Some(to), address, own.as_ref());
+    }
+
+    /// The tick: news go to a few members at random, if there are any.
+    pub(super) fn gossip(&mut self, now: Now) {
+        if self.own.life.is_none() {
+            return;
+        }
+        if self.leaving.has_begun() {
+            self.say_goodbye(now);
+            return;
+        }
+        for id in self.roster.pick(self.config.gossip_fanout, None, &mut self.rng) {
+            if self.news.is_empty() {
+                return;
+            }
+            if let Some((_, address)) = self.life_of(id) {
+                self.send(now, Some(id), address, None);
+            }
+        }
+    }
+
+    pub(super) fn handle_datagram(&mut self, now: Now, from: SocketAddr, bytes: Bytes) {
+        if self.leaving.is_over() {
+            return;
+        }
+        self.stats.packets_received += 1;
+        let Some(envelope) = self.open(now, bytes) else { return };
+        let sender = envelope.sender;
+        if sender == self.identity.id {
+            // Our own, by way of some loop; or another one of us, which others will tell us of.
+            return;
+        }
+        let teller = Teller { id: sender, address: from };
+        for message in envelope.messages() {
+            match message {
+                Ok(Message::Ping { seq, target }) => self.handle_ping(now, sender, from, seq, target),
+                Ok(Message::PingReq { seq, target, address }) => {
+                    self.handle_ping_req(now, sender, from, (seq, target, address));
+                }
+                Ok(Message::Ack { seq, subject }) => self.handle_ack(now, sender, seq, subject),
+                Ok(Message::Statement(statement)) => {
+                    self.take_in(now, statement, Some(teller));
+                }
+                Ok(Message::Broadcast { origin, boot, seq, payload }) => {
+                    self.pass_on(now, (origin, boot, seq), payload);
+                }
+                Ok(Message::Direct { to, payload }) => {
+                    if to == self.identity.id {
+                        self.event(Event::Message { from: sender, payload });
+                    } else {
+                        self.stats.not_for_us += 1;
+                    }
+                }
+                Ok(Message::Sync { .. }) => {}
+                Err(_) => self.stats.absurd_stamps += 1,
+            }
+        }
+        self.heard_from(now, sender, from);
+    }
+
+    /// Reads an envelope's head and checks the rest; counts what is not well.
+    pub(super) fn open(&mut self, now: Now, bytes: Bytes) -> Option<Envelope> {
+        match Envelope::open(bytes, self.cluster, Stamp::believable(now.wall)) {
+            Ok(envelope) => Some(envelope),
+            Err(WireError::OtherCluster) => {
+                self.stats.foreign_cluster += 1;
+                None
+            }
+            Err(WireError::Short | WireError::Malformed(_) | WireError::Version(_) | WireError::AbsurdStamp) => {
+                self.stats.malformed += 1;
+                None
+            }
+        }
+    }
+
+    /// A member spoke to us. One that we do not know, or hold to be dead, is worth a word: it is new, or a partition has healed.
+    fn heard_from(&mut self, now: Now, sender: Uuid, from: SocketAddr) {
+        if let Some(peer) = self.peers.get_mut(&sender) {
+            peer.last_heard = Some(now.mono);
+        }
+        let worth_a_word = match self.set.get(&sender).and_then(|row| row.state()) {
+            None | Some(MemberState::Failed) => true,
+            Some(MemberState::Alive | MemberState::Suspect) => !self.own.synced,
+            Some(MemberState::Left) => false,
+        };
+        if worth_a_word {
+            self.contact(now, sender, from);
+        }
+    }
+
+    pub(super) fn handle_broadcast(&mut self, now: Now, payload: Bytes) -> Result<(), Refused> {
+        if payload.len() > MAX_BROADCAST {
+            return Err(Refused::TooLarge { what: "a broadcast", len: payload.len(), max: MAX_BROADCAST });
+        }
+        self.refuse_if_leaving()?;
+        let (origin, boot) = (self.identity.id, self.identity.boot);
+        let seq = self.next_broadcast;
+        self.next_broadcast += 1;
+        let bytes = Message::Broadcast { origin, boot, seq, payload }.encode();
+        self.stats.broadcasts_dropped += self.news.broadcast((origin, boot, seq), bytes, now.mono);
+        Ok(())
+    }
+
+    /// A broadcast came by.
+    fn pass_on(&mut self, now: Now, (origin, boot, seq): (Uuid, u64, u64), payload: Bytes) {
+        if origin == self.identity.id || !self.seen.insert(origin, boot, seq) {
+            return;
+        }
+        let bytes = Message::Broadcast { origin, boot, seq, payload: payload.clone() }.encode();
+        self.stats.broadcasts_dropped += self.news.broadcast((origin, boot, seq), bytes, now.mono);
+        self.event(Event::Broadcast { from: origin, payload });
+    }
+
+    pub(super) fn handle_message(&mut self, now: Now, to: Uuid, payload: Bytes) -> Result<(), Refused> {
+        if payload.len() > MAX_MESSAGE {
+            return Err(Refused::TooLarge { what: "a message", len: payload.len(), max: MAX_MESSAGE });
+        }
+        self.refuse_if_leaving()?;
+        let live = self.roster_has(to);
+        let (_, address) = self.life_of(to).filter(|_| live).ok_or(Refused::UnknownMember(to))?;
+        self.send(now, Some(to), address, Some(&Message::Direct { to, payload }));
+        Ok(())
+    }
+
+    fn roster_has(&self, id: Uuid) -> bool {
+        id != self.identity.id && self.set.get(&id).and_then(|row| row.state()).is_some_and(MemberState::is_live)
+    }
+}

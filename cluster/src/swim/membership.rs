@@ -1,0 +1,268 @@
+//! What happens when a statement about another member arrives: it is merged, and what changed is acted upon.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::event::Event;
+use super::lww::{Life, Removal, Row};
+use super::member::MemberState;
+use super::suspicion;
+use super::timer::Timer;
+use super::wire::{Message, Statement};
+use super::{Stamp, Swim};
+use crate::time::{Mono, Now};
+
+/// Boot numbers that a member had before, as far as they are kept to notice that one of them comes back.
+const OLD_BOOTS: usize = 4;
+
+/// How long two copies of one identity are remembered after they last contradicted each other.
+pub(super) const DUPLICATE_FOR: Duration = Duration::from_secs(60);
+
+/// The dead are swept out at least this often; they may stay for that much longer.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// What we know of a member by ourselves.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peer {
+    pub(super) last_heard: Option<Mono>,
+    pub(super) round_trip: Option<Duration>,
+    /// The age of its row's removal: that which it had, and when it had it. Kept apart, because an age may reach back to before
+    /// our own clock's origin.
+    pub(super) removed: Option<(Duration, Mono)>,
+    pub(super) old_boots: Vec<u64>,
+    pub(super) duplicate_until: Option<Mono>,
+}
+
+impl Peer {
+    /// Its removal begins to age now.
+    pub(super) const fn entomb(&mut self, now: Mono) {
+        self.removed = Some((Duration::ZERO, now));
+    }
+
+    fn tombstone_age(&self, now: Mono) -> Duration {
+        self.removed.map_or(Duration::ZERO, |(age, at)| age.saturating_add(now.saturating_since(at)))
+    }
+}
+
+/// Who told us, and where it is reached.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Teller {
+    pub(super) id: Uuid,
+    pub(super) address: SocketAddr,
+}
+
+impl Swim {
+    /// Takes a statement in, wherever it comes from; whether it newly accuses a member that we held to be alive.
+    pub(super) fn take_in(&mut self, now: Now, statement: Statement, teller: Option<Teller>) -> bool {
+        if self.clock.observe(now.wall, statement.stamp()).is_err() {
+            self.stats.drifted_stamps += 1;
+        }
+        let id = statement.id();
+        if id == self.identity.id {
+            self.hear_of_ourselves(now, &statement, teller);
+            return false;
+        }
+        let age = match &statement {
+            Statement::Removed { age_secs, .. } => Duration::from_secs(u64::from(*age_secs)),
+            Statement::Alive { .. } | Statement::Suspect { .. } => Duration::ZERO,
+        };
+        if age >= self.config.tombstone_ttl {
+            // Its time was over while it was under way. Taken in, it would go round for ever.
+            return false;
+        }
+        if !self.set.contains_key(&id) && self.set.len() >= self.config.max_members {
+            self.stats.members_refused += 1;
+            return false;
+        }
+        let row = self.set.entry(id).or_default();
+        let (life_before, state_before) = (row.life.clone(), row.state());
+        let changed = match &statement {
+            Statement::Alive { life, .. } => row.add(life.clone()),
+            Statement::Suspect { stamp, .. } => row.suspect(*stamp),
+            Statement::Removed { removal, .. } => row.remove(*removal),
+        };
+        let (row, current) = (row.clone(), is_current(row, &statement));
+        self.note_age(now.mono, &row, &statement, age, changed);
+        if !changed {
+            return false;
+        }
+        if current {
+            self.news.news.put(id, Message::Statement(statement).encode(), now.mono);
+        }
+        self.note_boot(now.mono, id, life_before.as_ref(), row.life.as_ref());
+        self.note_change(now, id, life_before.as_ref(), state_before, &row);
+        state_before == Some(MemberState::Alive) && row.state() != state_before
+    }
+
+    /// Keeps the age of a row's tombstone: the highest that was heard for this removal.
+    fn note_age(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
+        let peer = self.peers.entry(statement.id()).or_default();
+        let Statement::Removed { removal, .. } = statement else { return };
+        if changed || (row.removal == Some(*removal) && age > peer.tombstone_age(now)) {
+            peer.removed = Some((age, now));
+        }
+    }
+
+    /// A boot number that was replaced and comes back with a newer stamp: two copies are running. A restart does not look like
+    /// that; it draws a number that nobody has seen.
+    fn note_boot(&mut self, now: Mono, id: Uuid, before: Option<&Life>, after: Option<&Life>) {
+        let (Some(before), Some(after)) = (before, after) else { return };
+        if before.boot == after.boot {
+            return;
+        }
+        let peer = self.peers.entry(id).or_default();
+        let came_back = peer.old_boots.contains(&after.boot);
+        peer.old_boots.retain(|boot| *boot != before.boot);
+        peer.old_boots.insert(0, before.boot);
+        peer.old_boots.truncate(OLD_BOOTS);
+        if came_back {
+            let news = peer.duplicate_until.is_none();
+            peer.duplicate_until = Some(now + DUPLICATE_FOR);
+            if news {
+                self.event(Event::Duplicate { id, boots: [before.boot, after.boot] });
+            }
+        }
+    }
+
+    /// Acts upon a member's change of state.
+    fn note_change(&mut self, now: Now, id: Uuid, life: Option<&Life>, before: Option<MemberState>, row: &Row) {
+        let after = row.state();
+        match (before.is_some_and(MemberState::is_live), after.is_some_and(MemberState::is_live)) {
+            (false, true) => self.roster.insert(id, &mut self.rng),
+            (true, false) => self.roster.remove(id),
+            (false, false) | (true, true) => {}
+        }
+        match (row.suspicion(), &row.life) {
+            (Some(_), Some(life)) => {
+                if self.suspicions.start(id, life.stamp) {
+                    self.arm_suspicion(now.mono, id, life.stamp);
+                }
+            }
+            (None | Some(_), _) => self.suspicions.end(id),
+        }
+        let Some(member) = self.member(id) else { return };
+        let told_anew = match (life, &row.life) {
+            (Some(before), Some(after)) => {
+                (before.boot, before.address, before.versions, &before.metadata)
+                    != (after.boot, after.address, after.versions, &after.metadata)
+            }
+            (None, _) | (_, None) => false,
+        };
+        use MemberState::{Alive, Failed, Left, Suspect};
+        match (before, after) {
+            (_, None) | (None, Some(Failed | Left)) | (Some(Failed | Left), Some(Failed | Left)) => {}
+            (None | Some(Failed | Left), Some(Alive)) => self.event(Event::Joined(member)),
+            (None | Some(Failed | Left), Some(Suspect)) => {
+                self.event(Event::Joined(member.clone()));
+                self.event(Event::Suspected(member));
+            }
+            (Some(Alive), Some(Suspect)) => self.event(Event::Suspected(member)),
+            (Some(Alive | Suspect), Some(Failed)) => self.event(Event::Failed(member)),
+            (Some(Alive | Suspect), Some(Left)) => self.event(Event::Left(member)),
+            (Some(Suspect), Some(Alive)) => {
+                self.event(Event::Refuted(member.clone()));
+                if told_anew {
+                    self.event(Event::Updated(member));
+                }
+            }
+            (Some(Alive), Some(Alive)) | (Some(Suspect), Some(Suspect)) => {
+                if told_anew {
+                    self.event(Event::Updated(member));
+                }
+            }
+        }
+    }
+
+    pub(super) fn arm_suspicion(&mut self, now: Mono, id: Uuid, stamp: Stamp) {
+        let after = suspicion::time_out(self.config.suspicion_multiplier, self.config.probe_interval, self.live());
+        // Up to a tenth more, never less: members that heard of it together should not all announce the end.
+        let after = self.jittered(after).max(after);
+        self.timers.set(now + after, Timer::SuspicionEnds { id, stamp });
+    }
+
+    /// What the full state says of a member. Removals that a newer life has outlived go along: they are in the dictionaries.
+    pub(super) fn statements(&self, now: Mono, id: Uuid) -> impl Iterator<Item = Statement> {
+        let row = self.set.get(&id);
+        let ours = id == self.identity.id;
+        let alive = row.and_then(|row| row.life.clone()).filter(|_| !ours || self.own.announced);
+        let alive = alive.map(|life| Statement::Alive { id, life });
+        [alive, self.suspicion_of(id), self.removal_of(now, id)].into_iter().flatten()
+    }
+
+    /// The accusation that stands against a member, for it to hear first.
+    fn accusation(&self, now: Mono, id: Uuid) -> Option<Statement> {
+        self.set
+            .get(&id)
+            .and_then(Row::standing_removal)
+            .and(self.removal_of(now, id))
+            .or_else(|| self.suspicion_of(id))
+    }
+
+    /// What a member should hear first from us: what it is accused of; or, when it speaks from another address than we have for it, the
+    /// life that we have. If that is its own, it knows better than we; if not, there are two of it.
+    pub(super) fn word_about(&self, now: Mono, id: Uuid, address: SocketAddr) -> Option<Statement> {
+        self.accusation(now, id).or_else(|| {
+            let life = self.set.get(&id)?.life.clone()?;
+            (id != self.identity.id && life.address != address).then_some(Statement::Alive { id, life })
+        })
+    }
+
+    fn suspicion_of(&self, id: Uuid) -> Option<Statement> {
+        let stamp = self.set.get(&id)?.suspicion()?;
+        Some(Statement::Suspect { id, stamp, by: self.identity.id })
+    }
+
+    fn removal_of(&self, now: Mono, id: Uuid) -> Option<Statement> {
+        let removal: Removal = self.set.get(&id)?.removal?;
+        let age = self.peers.get(&id).map_or(Duration::ZERO, |peer| peer.tombstone_age(now));
+        (age < self.config.tombstone_ttl).then(|| Statement::Removed {
+            id,
+            removal,
+            age_secs: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
+        })
+    }
+
+    pub(super) fn sweep_interval(&self) -> Duration {
+        SWEEP.min(self.config.broadcast_age).min(self.config.tombstone_ttl / 4)
+    }
+
+    /// Forgets what has had its time: broadcasts, tombstones, doubles.
+    pub(super) fn sweep(&mut self, now: Now) {
+        self.stats.broadcasts_dropped += self.news.expire(now.mono);
+        self.own.forget_double(now.mono);
+        let mut over = Vec::new();
+        for (id, peer) in &mut self.peers {
+            peer.duplicate_until = peer.duplicate_until.filter(|until| *until > now.mono);
+            if peer.removed.is_some() && peer.tombstone_age(now.mono) >= self.config.tombstone_ttl {
+                peer.removed = None;
+                over.push(*id);
+            }
+        }
+        for id in over {
+            let Some(row) = self.set.get_mut(&id) else { continue };
+            if row.standing_removal().is_none() {
+                // A newer life goes on.
+                row.removal = None;
+                continue;
+            }
+            let known = row.life.is_some();
+            self.set.remove(&id);
+            self.peers.remove(&id);
+            self.news.news.forget(id);
+            if known {
+                self.event(Event::Forgotten { id });
+            }
+        }
+    }
+}
+
+/// Whether the statement is what is now thought of the member, and not about a life that is over anyway: only that is news.
+fn is_current(row: &Row, statement: &Statement) -> bool {
+    match statement {
+        Statement::Alive { .. } => row.state().is_some_and(MemberState::is_live),
+        Statement::Suspect { stamp, .. } => row.suspicion() == Some(*stamp),
+        Statement::Removed { removal, .. } => row.standing_removal() == Some(*removal),
+    }
+}

@@ -1,0 +1,252 @@
+//! SWIM membership as a core without I/O.
+//!
+//! ```no_run
+//! # use muster_cluster::{swim::*, time::Now};
+//! # fn clock() -> Now { unimplemented!() }
+//! # fn perform(output: Output) {}
+//! # fn next_input(until: Option<muster_cluster::time::Mono>) -> Input { unimplemented!() }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let identity: Identity = unimplemented!();
+//! let mut swim = Swim::new(Config::lan("muster"), identity, 42, clock())?;
+//! loop {
+//!     while let Some(output) = swim.poll() {
+//!         perform(output);
+//!     }
+//!     let input = next_input(swim.next_deadline()); // `Input::Tick` when the deadline came first
+//!     swim.handle(clock(), input)?;
+//! }
+//! # }
+//! ```
+//!
+//! Where to read on:
+//!
+//! | file | is |
+//! |---|---|
+//! | `io` | what comes in and goes out |
+//! | `lww`, `hlc` | what a member's state is made of: the set, the clock |
+//! | `membership` | what happens when a statement about somebody arrives |
+//! | `own` | what happens when it is about ourselves: defence, being set back, being doubled |
+//! | `probe`, `roster`, `suspicion` | failure detection |
+//! | `gossip`, `dissemination`, `seen` | passing on: packets, queues, user broadcasts |
+//! | `exchange` | the full state over streams, the seeds |
+//! | `leave` | goodbye |
+//! | `wire` | bytes |
+//!
+//! The protocol is that of A. Das, I. Gupta, A. Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group
+//! Membership Protocol", 2002, with stamps of a hybrid logical clock as incarnation numbers.
+
+mod config;
+mod dissemination;
+mod event;
+mod exchange;
+mod gossip;
+mod hlc;
+mod io;
+mod leave;
+mod lww;
+mod member;
+mod membership;
+mod own;
+mod probe;
+mod roster;
+mod seen;
+mod suspicion;
+#[cfg(test)]
+mod tests;
+mod timer;
+mod view;
+pub mod wire;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+pub use config::{Config, ConfigError};
+pub use event::Event;
+pub use hlc::Stamp;
+pub use io::{Input, MAX_BROADCAST, MAX_MESSAGE, MAX_SEEDS, Output, Refused, State, Stats, StreamId};
+pub use member::{Identity, Member, MemberState};
+
+use crate::time::{Mono, Now};
+use dissemination::Dissemination;
+use exchange::{Seeds, Streams};
+use hlc::Hlc;
+use leave::Leaving;
+use lww::Set;
+use membership::Peer;
+use own::Own;
+use probe::Probes;
+use roster::Roster;
+use seen::Seen;
+use suspicion::Suspicions;
+use timer::{Timer, Timers};
+
+/// A member of a cluster, as a state machine.
+#[derive(Debug)]
+pub struct Swim {
+    config: Config,
+    cluster: wire::ClusterHash,
+    /// Who we are; address and metadata change with [`Input::Address`] and [`Input::Metadata`].
+    identity: Identity,
+    rng: Xoshiro256PlusPlus,
+    clock: Hlc,
+    timers: Timers,
+    /// What is said of whom. Our own row holds our own word only: what others say of us is answered, not believed.
+    set: Set,
+    /// What we know of members by ourselves, and tell nobody. Each has a row in `set`.
+    peers: BTreeMap<Uuid, Peer>,
+    own: Own,
+    roster: Roster,
+    probes: Probes,
+    suspicions: Suspicions,
+    news: Dissemination,
+    seen: Seen,
+    streams: Streams,
+    seeds: Seeds,
+    next_broadcast: u64,
+    leaving: Leaving,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+}
+
+impl Swim {
+    /// A member that is about to start. The same `seed` and inputs give the same outputs; different members need different
+    /// seeds.
+    ///
+    /// # Errors
+    /// When the configuration or the identity cannot work.
+    pub fn new(config: Config, identity: Identity, seed: u64, now: Now) -> Result<Self, ConfigError> {
+        config.validate()?;
+        identity.validate()?;
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut swim = Self {
+            cluster: config.cluster_hash(),
+            clock: Hlc::new(identity.last_stamp, config.drift_bound),
+            timers: Timers::default(),
+            set: Set::new(),
+            peers: BTreeMap::new(),
+            own: Own::default(),
+            roster: Roster::default(),
+            probes: Probes::new(rng.random()),
+            suspicions: Suspicions::default(),
+            news: Dissemination::new(config.broadcast_queue, config.broadcast_age),
+            seen: Seen::default(),
+            streams: Streams::default(),
+            seeds: Seeds::default(),
+            next_broadcast: 0,
+            leaving: Leaving::No,
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+            identity,
+            rng,
+        };
+        swim.request_stamp(now);
+        // Spread over the first period, so that members that start together do not tick together.
+        for (every, timer) in swim.periods() {
+            let first = every.mul_f64(swim.rng.random_range(0.0..1.0));
+            swim.timers.set(now.mono + first, timer);
+        }
+        Ok(swim)
+    }
+
+    /// Takes the world in.
+    ///
+    /// # Errors
+    /// When the program asked for what cannot be done. Nothing was changed. Never for what came from the network.
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<(), Refused> {
+        let done = match input {
+            Input::Tick => Ok(()),
+            Input::Datagram { from, bytes } => {
+                self.handle_datagram(now, from, bytes);
+                Ok(())
+            }
+            Input::Frame { stream, bytes } => {
+                self.handle_frame(now, stream, bytes);
+                Ok(())
+            }
+            Input::StreamClosed { stream } => {
+                self.handle_stream_closed(stream);
+                Ok(())
+            }
+            Input::StampPersisted { stamp } => {
+                self.handle_stamp_persisted(now, stamp);
+                Ok(())
+            }
+            Input::Seeds(addresses) => {
+                self.handle_seeds(now, addresses);
+                Ok(())
+            }
+            Input::Metadata(metadata) => self.handle_metadata(now, metadata),
+            Input::Address(address) => self.handle_address(now, address),
+            Input::Broadcast(payload) => self.handle_broadcast(now, payload),
+            Input::Message { to, payload } => self.handle_message(now, to, payload),
+            Input::Leave => {
+                self.handle_leave(now);
+                Ok(())
+            }
+        };
+        // After the input: an answer that waited in the socket while we slept counts before the time-out that it beat.
+        while let Some((due, timer)) = self.timers.pop_due(now.mono) {
+            self.handle_timer(now, due, timer);
+        }
+        done
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Tick`] is wanted next. None after a leave is through.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.timers.next_deadline()
+    }
+
+    /// What happens again and again, and how often.
+    fn periods(&self) -> [(Duration, Timer); 5] {
+        [
+            (self.config.probe_interval, Timer::Probe),
+            (self.config.gossip_interval, Timer::Gossip),
+            (self.config.exchange_interval, Timer::Exchange),
+            (self.config.dead_probe_interval, Timer::DeadProbe),
+            (self.sweep_interval(), Timer::Sweep),
+        ]
+    }
+
+    fn handle_timer(&mut self, now: Now, due: Mono, timer: Timer) {
+        // Periods go on from now, not from when they were due: after a pause one is enough.
+        if let Some((every, _)) = self.periods().into_iter().find(|(_, periodic)| *periodic == timer) {
+            let every = self.jittered(every);
+            self.timers.set(now.mono + every, timer);
+        }
+        match timer {
+            Timer::Probe => self.probe_next(now),
+            Timer::ProbeTimeout { seq } => self.probe_indirectly(now, seq),
+            Timer::ProbeEnds { seq } => self.end_probe(now, due, seq),
+            Timer::RelayEnds { seq } => self.probes.end_relay(seq),
+            Timer::SuspicionEnds { id, stamp } => self.end_suspicion(now, due, id, stamp),
+            Timer::Gossip => self.gossip(now),
+            Timer::Exchange => self.exchange_with_someone(now),
+            Timer::DeadProbe => self.probe_a_dead_one(now),
+            Timer::Seeds { round } => self.try_seeds(now, round),
+            Timer::StreamEnds { stream } => self.end_stream(stream),
+            Timer::Refute => self.refute(now),
+            Timer::Sweep => self.sweep(now),
+            Timer::LeaveEnds => self.finish_leave(),
+        }
+    }
+
+    /// A tenth more or less, so that members do not fall into step.
+    fn jittered(&mut self, duration: Duration) -> Duration {
+        duration.saturating_mul(self.rng.random_range(900..=1_100)) / 1_000
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}

@@ -1,0 +1,275 @@
+//! Single steps of the machine, and what hostile bytes do to it. Whole scenarios are in `tests/swim` and `testdata/`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::lww::{Life, Reason, Removal};
+use super::wire::{self, Message, Statement};
+use super::*;
+use crate::time::Wall;
+
+const START: u64 = 1_800_000_000_000;
+
+fn now(ms: u64) -> Now {
+    Now { mono: Mono::new(Duration::from_millis(ms)), wall: Wall::from_millis(START + ms) }
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+fn address(number: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, number], 7_000))
+}
+
+fn identity(number: u8) -> Identity {
+    Identity {
+        id: id(number.into()),
+        boot: number.into(),
+        address: address(number),
+        metadata: Bytes::new(),
+        last_stamp: Stamp::ZERO,
+    }
+}
+
+fn member() -> Swim {
+    Swim::new(Config::lan("test"), identity(1), 1, now(0)).expect("a sound configuration")
+}
+
+fn outputs(swim: &mut Swim) -> Vec<Output> {
+    std::iter::from_fn(|| swim.poll()).collect()
+}
+
+fn persist(swim: &mut Swim, at: Now) -> Vec<Output> {
+    let mut all = Vec::new();
+    loop {
+        let some = outputs(swim);
+        if some.is_empty() {
+            return all;
+        }
+        for output in &some {
+            if let Output::PersistStamp { stamp } = output {
+                swim.handle(at, Input::StampPersisted { stamp: *stamp }).expect("never refused");
+            }
+        }
+        all.extend(some);
+    }
+}
+
+fn packet(sender: u128, messages: &[Message]) -> Bytes {
+    let mut out = wire::head(1, wire::ClusterHash::of("test"), id(sender));
+    for message in messages {
+        out.extend_from_slice(&message.encode());
+    }
+    out.into()
+}
+
+fn alive(number: u8, stamp: Stamp) -> Message {
+    Message::Statement(Statement::Alive {
+        id: id(number.into()),
+        life: Life {
+            stamp,
+            boot: number.into(),
+            address: address(number),
+            versions: wire::VERSIONS,
+            metadata: Bytes::new(),
+        },
+    })
+}
+
+fn tell(swim: &mut Swim, at: Now, sender: u8, messages: &[Message]) {
+    let bytes = packet(sender.into(), messages);
+    swim.handle(at, Input::Datagram { from: address(sender), bytes }).expect("never refused");
+    swim.check_invariants().expect("sound");
+}
+
+/// One that knows member 2.
+fn acquainted() -> Swim {
+    let mut swim = member();
+    persist(&mut swim, now(0));
+    tell(&mut swim, now(1), 2, &[alive(2, Stamp::at(now(0).wall))]);
+    persist(&mut swim, now(1));
+    swim
+}
+
+#[test]
+fn nothing_is_said_before_the_stamp_is_on_the_disk() {
+    let mut swim = member();
+    let first = outputs(&mut swim);
+    let [Output::PersistStamp { stamp }] = first.as_slice() else { panic!("{first:?}") };
+    tell(&mut swim, now(1), 2, &[alive(2, *stamp), Message::Ping { seq: 7, target: id(1) }]);
+    for ms in (0..20_000).step_by(100) {
+        swim.handle(now(ms), Input::Tick).expect("never refused");
+    }
+    let said = outputs(&mut swim);
+    assert!(!said.iter().any(|output| matches!(output, Output::Datagram { .. })), "{said:?}");
+    assert_eq!(swim.member(id(1)), None);
+    let wrong = Stamp::from_bits(stamp.to_bits() + 1);
+    swim.handle(now(20_000), Input::StampPersisted { stamp: wrong }).expect("never refused");
+    assert_eq!(swim.member(id(1)), None, "another stamp than the one that was asked for");
+    swim.handle(now(20_000), Input::StampPersisted { stamp: *stamp }).expect("never refused");
+    assert_eq!(swim.member(id(1)).map(|own| own.incarnation), Some(*stamp));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_when_it_is_offered() {
+    let mut swim = acquainted();
+    let long = Bytes::from(vec![0; MAX_BROADCAST + 1]);
+    let too_large = |refused| matches!(refused, Err(Refused::TooLarge { .. }));
+    assert!(too_large(swim.handle(now(2), Input::Broadcast(long.clone()))));
+    assert!(too_large(swim.handle(now(2), Input::Message { to: id(2), payload: long.clone() })));
+    assert!(too_large(swim.handle(now(2), Input::Metadata(long.clone()))));
+    let stranger = swim.handle(now(2), Input::Message { to: id(9), payload: Bytes::new() });
+    assert_eq!(stranger, Err(Refused::UnknownMember(id(9))));
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 1));
+    assert_eq!(swim.handle(now(2), Input::Address(nowhere)), Err(Refused::Unreachable(nowhere)));
+    let fits = long.slice(1..);
+    assert_eq!(swim.handle(now(2), Input::Broadcast(fits.clone())), Ok(()));
+    assert_eq!(swim.handle(now(2), Input::Message { to: id(2), payload: fits }), Ok(()));
+    assert_eq!(swim.handle(now(2), Input::Leave), Ok(()));
+    assert_eq!(swim.handle(now(2), Input::Broadcast(Bytes::new())), Err(Refused::Leaving));
+}
+
+#[test]
+fn a_refutation_outranks_what_we_are_accused_of_whatever_the_clock_says() {
+    let mut swim = acquainted();
+    let ours = swim.member(id(1)).expect("we are there").incarnation;
+    let far = Stamp::at(Wall::from_millis(START + 1_000_000_000));
+    for stamp in [ours, far] {
+        let removal = Removal { stamp, reason: Reason::Failed };
+        let removed = Statement::Removed { id: id(1), removal, age_secs: 0 };
+        tell(&mut swim, now(3), 2, &[Message::Statement(removed)]);
+        let said = persist(&mut swim, now(3));
+        let own = swim.member(id(1)).expect("we are there");
+        assert!(own.incarnation > stamp);
+        assert_eq!(own.state, MemberState::Alive);
+        assert!(said.iter().any(|output| matches!(output, Output::Datagram { to, .. } if *to == address(2))));
+    }
+    assert_eq!(swim.stats().drifted_stamps, 1);
+    assert!(swim.is_set_back(), "nobody but us gives our stamps");
+}
+
+#[test]
+fn one_stamp_is_under_way_at_a_time() {
+    let mut swim = acquainted();
+    for text in ["a", "b", "c"] {
+        swim.handle(now(2), Input::Metadata(Bytes::from(text))).expect("it fits");
+    }
+    let stamps = outputs(&mut swim).into_iter().filter(|output| matches!(output, Output::PersistStamp { .. })).count();
+    assert_eq!(stamps, 1);
+}
+
+#[test]
+fn members_are_bounded() {
+    let config = Config { max_members: 3, ..Config::lan("test") };
+    let mut swim = Swim::new(config, identity(1), 1, now(0)).expect("a sound configuration");
+    persist(&mut swim, now(0));
+    for number in 2..10 {
+        tell(&mut swim, now(1), 2, &[alive(number, Stamp::at(now(0).wall))]);
+    }
+    assert_eq!(swim.members().len(), 3);
+    assert_eq!(swim.stats().members_refused, 6);
+}
+
+#[test]
+fn a_sleeper_accuses_nobody_when_it_wakes() {
+    let mut swim = acquainted();
+    let mut at = 2;
+    // Until a probe is on its way.
+    while !swim.stats().packets_sent.eq(&2) {
+        at += 10;
+        swim.handle(now(at), Input::Tick).expect("never refused");
+        assert!(at < 5_000, "no probe was sent");
+    }
+    swim.handle(now(at + 60_000), Input::Tick).expect("never refused");
+    assert_eq!(swim.member(id(2)).map(|member| member.state), Some(MemberState::Alive));
+}
+
+fn hostile() -> impl Strategy<Value = Message> {
+    let stamp = prop_oneof![any::<u64>(), (0..5_u64).prop_map(|by| (START << 16) + by)].prop_map(Stamp::from_bits);
+    let number = 1..5_u8;
+    prop_oneof![
+        (number.clone(), stamp.clone(), any::<u64>()).prop_map(|(number, stamp, boot)| {
+            Message::Statement(Statement::Alive {
+                id: id(number.into()),
+                life: Life { stamp, boot, address: address(number), versions: wire::VERSIONS, metadata: Bytes::new() },
+            })
+        }),
+        (number.clone(), stamp.clone()).prop_map(|(number, stamp)| {
+            Message::Statement(Statement::Suspect { id: id(number.into()), stamp, by: id(2) })
+        }),
+        (number.clone(), stamp, any::<bool>(), any::<u32>()).prop_map(|(number, stamp, left, age_secs)| {
+            let reason = if left { Reason::Left } else { Reason::Failed };
+            Message::Statement(Statement::Removed {
+                id: id(number.into()),
+                removal: Removal { stamp, reason },
+                age_secs,
+            })
+        }),
+        (any::<u32>(), number.clone()).prop_map(|(seq, number)| Message::Ping { seq, target: id(number.into()) }),
+        (any::<u32>(), number.clone()).prop_map(|(seq, number)| Message::Ack { seq, subject: id(number.into()) }),
+        (any::<u32>(), number.clone()).prop_map(|(seq, number)| Message::PingReq {
+            seq,
+            target: id(number.into()),
+            address: address(number),
+        }),
+        (number, any::<u64>(), any::<u64>()).prop_map(|(number, boot, seq)| Message::Broadcast {
+            origin: id(number.into()),
+            boot,
+            seq,
+            payload: Bytes::new(),
+        }),
+        any::<bool>().prop_map(|answer_wanted| Message::Sync { answer_wanted }),
+    ]
+}
+
+proptest! {
+    /// Words of the protocol, in any order, on any door: no panic, no broken invariant, and we live.
+    #[test]
+    fn hostile_words_do_no_harm(
+        words in prop::collection::vec((prop::collection::vec(hostile(), 0..8), 1..5_u8, 0..3_u8, 0..3_000_u64), 0..40),
+    ) {
+        let mut swim = acquainted();
+        let mut at = 2;
+        for (number, (messages, sender, door, later)) in words.into_iter().enumerate() {
+            at += later;
+            let bytes = packet(sender.into(), &messages);
+            let input = match door {
+                0 => Input::Datagram { from: address(sender), bytes },
+                1 => Input::Frame { stream: StreamId::Dialled(number as u64), bytes },
+                _ => {
+                    let mut frame = packet(sender.into(), &[Message::Sync { answer_wanted: true }]).to_vec();
+                    frame.extend_from_slice(&bytes[wire::ENVELOPE_HEAD..]);
+                    Input::Frame { stream: StreamId::Accepted(number as u64), bytes: frame.into() }
+                }
+            };
+            prop_assert_eq!(swim.handle(now(at), input), Ok(()));
+            for output in persist(&mut swim, now(at)) {
+                if let Output::Datagram { bytes, .. } = output {
+                    prop_assert!(bytes.len() + wire::SEAL_OVERHEAD <= wire::PACKET_BUDGET);
+                }
+            }
+            prop_assert_eq!(swim.check_invariants(), Ok(()));
+            prop_assert_eq!(swim.member(id(1)).map(|own| own.state), Some(MemberState::Alive));
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), inside: bool) {
+        let mut swim = acquainted();
+        let mut packet = if inside { packet(2, &[]).to_vec() } else { Vec::new() };
+        packet.extend(bytes);
+        let packet = Bytes::from(packet);
+        for input in [
+            Input::Datagram { from: address(2), bytes: packet.clone() },
+            Input::Frame { stream: StreamId::Accepted(1), bytes: packet.clone() },
+        ] {
+            prop_assert_eq!(swim.handle(now(2), input), Ok(()));
+            prop_assert_eq!(swim.check_invariants(), Ok(()));
+        }
+    }
+}

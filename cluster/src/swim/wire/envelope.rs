@@ -1,0 +1,92 @@
+//! What packets and frames have in common: a header, the sender, messages until the end.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::codec::{Reader, Writer};
+use super::message::Message;
+use super::{ClusterHash, PACKET_BUDGET, SEAL_OVERHEAD, VERSIONS, WireError};
+use crate::swim::hlc::Stamp;
+
+/// `MS`.
+const MAGIC: [u8; 2] = *b"MS";
+
+/// Header and sender.
+pub(in crate::swim) const ENVELOPE_HEAD: usize = 2 + 1 + 1 + 8 + 16;
+
+/// Room for messages in a packet, with the room for a seal set aside.
+pub(in crate::swim) const PACKET_ROOM: usize = PACKET_BUDGET - SEAL_OVERHEAD - ENVELOPE_HEAD;
+
+/// An envelope whose head was read and whose messages are known to be well formed, but for absurd stamps.
+#[derive(Debug)]
+pub(in crate::swim) struct Envelope {
+    /// Who sent it (as it says).
+    pub(in crate::swim) sender: Uuid,
+    bytes: Bytes,
+    believable: Stamp,
+}
+
+impl Envelope {
+    /// Checks all of it, so that a malformed one changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(in crate::swim) fn open(bytes: Bytes, cluster: ClusterHash, believable: Stamp) -> Result<Self, WireError> {
+        let mut reader = Reader::new(&bytes);
+        if reader.bytes(2)? != MAGIC {
+            return Err(WireError::Malformed("magic"));
+        }
+        let version = reader.u8()?;
+        if !(VERSIONS.min..=VERSIONS.max).contains(&version) {
+            return Err(WireError::Version(version));
+        }
+        // Every flag changes how the rest is read (the first says that it is sealed), so one that is not known cannot be skipped.
+        if reader.u8()? != 0 {
+            return Err(WireError::Malformed("flags"));
+        }
+        if reader.u64()? != cluster.to_bits() {
+            return Err(WireError::OtherCluster);
+        }
+        let sender = reader.id()?;
+        let envelope = Self { sender, bytes: bytes.clone(), believable };
+        for message in envelope.messages() {
+            match message {
+                Ok(_) | Err(WireError::AbsurdStamp) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(envelope)
+    }
+
+    /// The messages that this version knows, in their order. An absurd stamp costs its statement, not those after it: or one
+    /// wrong clock would shut everybody out of everybody's full state.
+    pub(in crate::swim) fn messages(&self) -> impl Iterator<Item = Result<Message, WireError>> {
+        let mut reader = Reader::new(self.bytes.get(ENVELOPE_HEAD..).unwrap_or_default());
+        let believable = self.believable;
+        std::iter::from_fn(move || {
+            while !reader.is_empty() {
+                match Message::read(&mut reader, believable) {
+                    Ok(None) => {}
+                    Ok(Some(message)) => return Some(Ok(message)),
+                    Err(WireError::AbsurdStamp) => return Some(Err(WireError::AbsurdStamp)),
+                    Err(error) => {
+                        reader.rest();
+                        return Some(Err(error));
+                    }
+                }
+            }
+            None
+        })
+    }
+}
+
+/// The beginning of a packet or frame of version `version`.
+pub(in crate::swim) fn head(version: u8, cluster: ClusterHash, sender: Uuid) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(256));
+    out.bytes(&MAGIC);
+    out.u8(version);
+    out.u8(0);
+    out.u64(cluster.to_bits());
+    out.id(sender);
+    out.0
+}

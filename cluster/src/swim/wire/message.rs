@@ -1,0 +1,224 @@
+//! The messages of packets and frames, each with its type and length before it, so that a type of a later version is
+//! skipped.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::codec::{Reader, Writer};
+use super::{MAX_METADATA, VersionRange, WireError};
+use crate::swim::hlc::Stamp;
+use crate::swim::lww::{Life, Reason, Removal};
+use crate::swim::{MAX_BROADCAST, MAX_MESSAGE};
+
+/// Type and length.
+pub(in crate::swim) const MESSAGE_HEAD: usize = 3;
+
+/// Length of a probe or its answer, with its head.
+pub(in crate::swim) const PROBE_LEN: usize = MESSAGE_HEAD + 4 + 16;
+
+/// Length of the longest statement that accuses, with its head.
+pub(in crate::swim) const ACCUSATION_LEN: usize = MESSAGE_HEAD + 16 + 8 + 16;
+
+/// Length of the longest user broadcast, with its head.
+pub(in crate::swim) const BROADCAST_LEN: usize = MESSAGE_HEAD + 16 + 8 + 8 + MAX_BROADCAST;
+
+/// What is said of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::swim) enum Statement {
+    /// Its owner's word.
+    Alive { id: Uuid, life: Life },
+    /// It did not answer `by`.
+    Suspect { id: Uuid, stamp: Stamp, by: Uuid },
+    /// Its life is over, since `age_secs`.
+    Removed { id: Uuid, removal: Removal, age_secs: u32 },
+}
+
+impl Statement {
+    /// Of whom.
+    pub(in crate::swim) const fn id(&self) -> Uuid {
+        match self {
+            Self::Alive { id, .. } | Self::Suspect { id, .. } | Self::Removed { id, .. } => *id,
+        }
+    }
+
+    /// Of which life.
+    pub(in crate::swim) const fn stamp(&self) -> Stamp {
+        match self {
+            Self::Alive { life, .. } => life.stamp,
+            Self::Suspect { stamp, .. } => *stamp,
+            Self::Removed { removal, .. } => removal.stamp,
+        }
+    }
+}
+
+/// Everything that is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::swim) enum Message {
+    /// Are you there, `target`?
+    Ping { seq: u32, target: Uuid },
+    /// `subject` is there.
+    Ack { seq: u32, subject: Uuid },
+    /// Ask `target` for me.
+    PingReq { seq: u32, target: Uuid, address: SocketAddr },
+    /// News of a member.
+    Statement(Statement),
+    /// A user broadcast, under a number that is unique among those of one start of its origin.
+    Broadcast { origin: Uuid, boot: u64, seq: u64, payload: Bytes },
+    /// A user message.
+    Direct { to: Uuid, payload: Bytes },
+    /// First in a frame: the statements that follow are the full state.
+    Sync { answer_wanted: bool },
+}
+
+const PING: u8 = 1;
+const ACK: u8 = 2;
+const PING_REQ: u8 = 3;
+const ALIVE: u8 = 4;
+const SUSPECT: u8 = 5;
+const REMOVED: u8 = 6;
+const BROADCAST: u8 = 7;
+const MESSAGE: u8 = 8;
+const SYNC: u8 = 9;
+
+const REASON_FAILED: u8 = 1;
+const REASON_LEFT: u8 = 2;
+
+const ANSWER_WANTED: u8 = 1;
+
+impl Message {
+    /// With its head.
+    pub(in crate::swim) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.u8(0);
+        out.u16(0);
+        let kind = self.encode_body(&mut out);
+        // Our own messages are all shorter than a packet.
+        let len = u16::try_from(out.0.len() - MESSAGE_HEAD).unwrap_or(u16::MAX);
+        out.0[0] = kind;
+        out.0[1..MESSAGE_HEAD].copy_from_slice(&len.to_le_bytes());
+        out.0
+    }
+
+    fn encode_body(&self, out: &mut Writer) -> u8 {
+        match self {
+            Self::Ping { seq, target } => {
+                out.u32(*seq);
+                out.id(*target);
+                PING
+            }
+            Self::Ack { seq, subject } => {
+                out.u32(*seq);
+                out.id(*subject);
+                ACK
+            }
+            Self::PingReq { seq, target, address } => {
+                out.u32(*seq);
+                out.id(*target);
+                out.address(*address);
+                PING_REQ
+            }
+            Self::Statement(Statement::Alive { id, life }) => {
+                out.id(*id);
+                out.stamp(life.stamp);
+                out.u64(life.boot);
+                out.address(life.address);
+                out.u8(life.versions.min);
+                out.u8(life.versions.max);
+                out.bytes(&life.metadata);
+                ALIVE
+            }
+            Self::Statement(Statement::Suspect { id, stamp, by }) => {
+                out.id(*id);
+                out.stamp(*stamp);
+                out.id(*by);
+                SUSPECT
+            }
+            Self::Statement(Statement::Removed { id, removal, age_secs }) => {
+                out.id(*id);
+                out.stamp(removal.stamp);
+                out.u8(match removal.reason {
+                    Reason::Failed => REASON_FAILED,
+                    Reason::Left => REASON_LEFT,
+                });
+                out.u32(*age_secs);
+                REMOVED
+            }
+            Self::Broadcast { origin, boot, seq, payload } => {
+                out.id(*origin);
+                out.u64(*boot);
+                out.u64(*seq);
+                out.bytes(payload);
+                BROADCAST
+            }
+            Self::Direct { to, payload } => {
+                out.id(*to);
+                out.bytes(payload);
+                MESSAGE
+            }
+            Self::Sync { answer_wanted } => {
+                out.u8(if *answer_wanted { ANSWER_WANTED } else { 0 });
+                SYNC
+            }
+        }
+    }
+
+    /// Reads one message; none for a type that this version does not know. Bytes after the fields that we know are of a later
+    /// version and skipped, where a body does not end in a payload.
+    pub(super) fn read(reader: &mut Reader<'_>, believable: Stamp) -> Result<Option<Self>, WireError> {
+        let kind = reader.u8()?;
+        let len = reader.u16()?;
+        let mut body = Reader::new(reader.bytes(usize::from(len))?);
+        let message = match kind {
+            PING => Self::Ping { seq: body.u32()?, target: body.id()? },
+            ACK => Self::Ack { seq: body.u32()?, subject: body.id()? },
+            PING_REQ => Self::PingReq { seq: body.u32()?, target: body.id()?, address: body.address()? },
+            ALIVE => Self::Statement(read_alive(&mut body)?),
+            SUSPECT => Self::Statement(Statement::Suspect { id: body.id()?, stamp: body.stamp()?, by: body.id()? }),
+            REMOVED => Self::Statement(read_removed(&mut body)?),
+            BROADCAST => Self::Broadcast {
+                origin: body.id()?,
+                boot: body.u64()?,
+                seq: body.u64()?,
+                payload: payload(body.rest(), MAX_BROADCAST)?,
+            },
+            MESSAGE => Self::Direct { to: body.id()?, payload: payload(body.rest(), MAX_MESSAGE)? },
+            SYNC => Self::Sync { answer_wanted: body.u8()? & ANSWER_WANTED != 0 },
+            _ => return Ok(None),
+        };
+        match &message {
+            Self::Statement(statement) if statement.stamp() > believable => Err(WireError::AbsurdStamp),
+            _ => Ok(Some(message)),
+        }
+    }
+}
+
+fn read_alive(body: &mut Reader<'_>) -> Result<Statement, WireError> {
+    let id = body.id()?;
+    let stamp = body.stamp()?;
+    let boot = body.u64()?;
+    let address = body.address()?;
+    let versions = VersionRange { min: body.u8()?, max: body.u8()? };
+    if versions.min == 0 || versions.min > versions.max {
+        return Err(WireError::Malformed("version range"));
+    }
+    let metadata = payload(body.rest(), MAX_METADATA)?;
+    Ok(Statement::Alive { id, life: Life { stamp, boot, address, versions, metadata } })
+}
+
+fn read_removed(body: &mut Reader<'_>) -> Result<Statement, WireError> {
+    let id = body.id()?;
+    let stamp = body.stamp()?;
+    let reason = match body.u8()? {
+        REASON_FAILED => Reason::Failed,
+        REASON_LEFT => Reason::Left,
+        _ => return Err(WireError::Malformed("reason of a removal")),
+    };
+    Ok(Statement::Removed { id, removal: Removal { stamp, reason }, age_secs: body.u32()? })
+}
+
+/// A copy, so that a few bytes kept do not keep a whole frame alive.
+fn payload(bytes: &[u8], max: usize) -> Result<Bytes, WireError> {
+    if bytes.len() > max { Err(WireError::Malformed("payload too long")) } else { Ok(Bytes::copy_from_slice(bytes)) }
+}

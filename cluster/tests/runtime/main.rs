@@ -1,0 +1,8 @@
+//! The driver on real sockets, on loopback: every wait is for a condition, with a deadline.
+
+#![allow(clippy::expect_used, reason = "a test's panic is its verdict")]
+
+mod election;
+mod fixture;
+mod membership;
+mod streams;

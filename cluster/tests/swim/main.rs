@@ -1,0 +1,8 @@
+//! The membership core in virtual time: scripts with their transcripts, and random faults over many seeds.
+
+#![expect(clippy::expect_used, reason = "a test's panic is its verdict, in its helpers too")]
+
+mod checker;
+mod net;
+mod random;
+mod script;
