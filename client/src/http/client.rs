@@ -167,7 +167,8 @@ impl Client {
         let left = deadline.saturating_duration_since(Instant::now());
         // A second for every MiB: the slowest link on which anyone would run a store.
         let upload = Duration::from_secs(request.body.len() as u64 >> 20);
-        let limits = Limits { begin: left.min(self.shared.settings.attempt_timeout + upload), end: left };
+        let patience = if request.slow { left } else { self.shared.settings.attempt_timeout + upload };
+        let limits = Limits { begin: left.min(patience), end: left };
         match self.shared.transport.send(node, request, limits).await {
             Ok(answer) => {
                 self.shared.answered.store(true, Ordering::Relaxed);

@@ -75,7 +75,9 @@ impl Client {
     }
 
     async fn change(&self, target: String, body: &impl serde::Serialize) -> Result<(), Error> {
-        self.call(&Request::change(Method::POST, target, body)?, Aim::Leader, None).await.map(drop)
+        // A hand-over or a change of voters is over when it is over: another node would only be asked for the same again.
+        let request = Request { slow: true, ..Request::change(Method::POST, target, body)? };
+        self.call(&request, Aim::Leader, None).await.map(drop)
     }
 
     async fn health(&self, path: &str) -> Result<Health, Error> {

@@ -35,6 +35,8 @@ pub(super) struct Request {
     pub(super) waits: bool,
     /// Whether the same effect comes of sending it twice.
     pub(super) repeatable: bool,
+    /// Whether it takes as long as it takes: one attempt may then use all the time there is.
+    pub(super) slow: bool,
     /// Whether "no leader" is worth waiting for; otherwise it is the answer.
     pub(super) patient: bool,
 }
@@ -51,6 +53,7 @@ impl Request {
             writes: false,
             waits: false,
             repeatable: true,
+            slow: false,
             patient: true,
         }
     }
@@ -60,7 +63,17 @@ impl Request {
         let body = serde_json::to_vec(body).map_err(|error| Error::Invalid(error.to_string()))?;
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let body = Bytes::from(body);
-        Ok(Self { method, target, headers, body, writes: true, waits: false, repeatable: false, patient: true })
+        Ok(Self {
+            method,
+            target,
+            headers,
+            body,
+            writes: true,
+            waits: false,
+            repeatable: false,
+            slow: false,
+            patient: true,
+        })
     }
 }
 

@@ -62,6 +62,7 @@ impl Write {
             writes: true,
             waits: true,
             repeatable: true,
+            slow: false,
             patient: true,
         };
         self.client.call(&request, Aim::Leader, self.timeout).await

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use muster_client::Error;
 use muster_client::api::{ErrorCode, Outcome};
 
-/// Why a command failed.
+/// Why a command failed. An empty message: everything has been said on standard output.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: Status,
@@ -29,6 +29,11 @@ pub(crate) enum Status {
 impl Failure {
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Says it on standard error.
@@ -55,11 +60,12 @@ impl From<Error> for Failure {
         let status = status(&error);
         let hint = match status {
             Status::Unknown => {
-                "\nWhether it was written is unknown. Read the key to find out, or write again if that does no harm."
+                "\nWhether it took effect is unknown: look (`muster get`, `muster status`) before doing it again."
             }
             Status::NoNode if matches!(error, Error::NoAnswer { .. }) => {
-                "\nNothing was written. Is a node running there? Name another with --endpoint."
+                "\nNothing was changed. Is a node running there? Name another with --endpoint, or a registry with --registry-address."
             }
+            Status::NoNode => "\nNothing was changed. `muster doctor` says why.",
             _ => "",
         };
         Self::new(status, format!("{error}{hint}"))

@@ -6,6 +6,7 @@ use clap::Args;
 use muster_client::Client;
 use muster_client::api::quantity::Span;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::failure::{Failure, Status};
 use crate::output::{self, Format};
@@ -44,6 +45,10 @@ struct Shown<'a> {
     content_type: Option<&'a str>,
     create_revision: u64,
     modify_revision: u64,
+    /// Where it was read, what that node had applied, and by how much that may be behind (`null`: unknown).
+    node: Option<Uuid>,
+    revision: u64,
+    staleness_ms: Option<u128>,
 }
 
 impl Get {
@@ -67,6 +72,9 @@ impl Get {
                 content_type: entry.content_type.as_deref(),
                 create_revision: entry.create_revision,
                 modify_revision: entry.modify_revision,
+                node: entry.read.node,
+                revision: entry.read.revision,
+                staleness_ms: entry.read.staleness.map(|behind| behind.as_millis()),
             })?,
             Format::Table | Format::Plain => output::bytes(&entry.value)?,
         }

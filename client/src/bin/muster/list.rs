@@ -78,11 +78,13 @@ fn show(page: &[Entry], keys: bool, format: Format, first: bool) -> std::io::Res
             .try_for_each(|entry| output::line(&format!("{}\t{}", key(entry), output::escaped(&entry.value)))),
         Format::Table if page.is_empty() => Ok(()),
         Format::Table if keys => {
-            let row = |entry: &Entry| [key(entry), entry.modify_revision.to_string()];
+            let row = |entry: &Entry| [key(entry).into(), entry.modify_revision.to_string().into()];
             output::table(["KEY", "REVISION"], &page.iter().map(row).collect::<Vec<_>>(), first)
         }
         Format::Table => {
-            let row = |entry: &Entry| [key(entry), entry.modify_revision.to_string(), output::cell(&entry.value)];
+            let row = |entry: &Entry| {
+                [key(entry).into(), entry.modify_revision.to_string().into(), output::cell(&entry.value).into()]
+            };
             output::table(["KEY", "REVISION", "VALUE"], &page.iter().map(row).collect::<Vec<_>>(), first)
         }
     }

@@ -32,6 +32,10 @@ pub(crate) struct Put {
     /// Write only if the key is absent; else exit with 4
     #[arg(long)]
     if_absent: bool,
+
+    /// What the value is, such as application/json: browsers and other readers are told
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
 }
 
 impl Put {
@@ -46,6 +50,9 @@ impl Put {
         }
         if self.if_absent {
             put = put.if_absent();
+        }
+        if let Some(content_type) = self.content_type {
+            put = put.content_type(content_type);
         }
         let done = put.await?;
         match format {
