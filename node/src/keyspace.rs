@@ -6,15 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use muster_client::api::kv::MAX_PAGE_BYTES;
+use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::election::Lead;
 use crate::kv::{Freshness, Operation, Outcome, Page, PageQuery, Reading, Versioned, Write};
 
 /// The log keyspace of this node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keyspace {
     state: Mutex<State>,
-    leader: Option<Uuid>,
+    leader: watch::Receiver<Lead>,
 }
 
 /// Why a write has no outcome.
@@ -85,9 +87,9 @@ struct State {
 }
 
 impl Keyspace {
-    /// Empty, in memory, led by the node that holds it.
-    pub fn in_memory(leader: Uuid) -> Self {
-        Self { state: Mutex::default(), leader: Some(leader) }
+    /// Empty and in memory; readers are told who leads, though no other node has this data.
+    pub fn in_memory(leader: watch::Receiver<Lead>) -> Self {
+        Self { state: Mutex::default(), leader }
     }
 
     /// Applies a write, waiting up to `timeout` for a leader and its answer.
@@ -103,7 +105,7 @@ impl Keyspace {
         _timeout: Duration,
     ) -> Result<Reading<Option<Versioned>>, ReadError> {
         let state = self.state();
-        Ok(state.reading(state.keys.get(key).cloned(), self.leader))
+        Ok(state.reading(state.keys.get(key).cloned(), self.leader.borrow().leader))
     }
 
     /// Lists a page of keys, waiting up to `timeout` for the wanted freshness.
@@ -114,7 +116,7 @@ impl Keyspace {
         _timeout: Duration,
     ) -> Result<Reading<Page>, ReadError> {
         let state = self.state();
-        Ok(state.reading(state.page(query), self.leader))
+        Ok(state.reading(state.page(query), self.leader.borrow().leader))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

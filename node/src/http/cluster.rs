@@ -23,9 +23,9 @@ pub(super) fn members(app: &AppState, request: &HttpRequest) -> Result<HttpRespo
 }
 
 /// `GET /cluster/state`.
-pub(super) fn state(app: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn state(app: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     no_query(request)?;
-    Ok(ok(&app.admin.state()))
+    Ok(ok(&app.admin.state().await?))
 }
 
 /// `GET /cluster/leader`.

@@ -83,7 +83,7 @@ async fn handle(app: &AppState, request: &HttpRequest, payload: Payload, at: At<
         (Route::Keys, Verb::Get | Verb::Head) => kv::list(app, request).await,
         (Route::Keys, Verb::Delete) => kv::delete_prefix(app, request).await,
         (Route::Members, Verb::Get | Verb::Head) => cluster::members(app, request),
-        (Route::State, Verb::Get | Verb::Head) => cluster::state(app, request),
+        (Route::State, Verb::Get | Verb::Head) => cluster::state(app, request).await,
         (Route::Leader, Verb::Get | Verb::Head) => cluster::leader(app, request),
         (Route::Status, Verb::Get | Verb::Head) => cluster::status(app, request).await,
         (Route::Config, Verb::Get | Verb::Head) => cluster::config(app, request).await,
