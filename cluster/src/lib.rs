@@ -33,6 +33,8 @@
 //!
 //! - It never says who is *really* dead: a failure detector on a network can only suspect. Whoever must not act twice (a
 //!   leader, a lock) needs a majority, not a membership view.
+//! - When two halves of a cluster meet again, each brings its verdict on the other's members, and a member that lived all the
+//!   time is seen as failed for the moment that its refutation takes (a round trip and a disk sync).
 //! - A broadcast or a message is best effort: it may be lost, never arrives twice from one life of its sender, and comes
 //!   in no order. What must arrive belongs into the metadata, which is part of the converging state, or on a stream of
 //!   the program's own.

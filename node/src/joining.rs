@@ -1,188 +1,377 @@
-//! How a started node comes to its address and its members.
+//! How a started node comes to its address, its members and its cluster.
 //!
-//! 1. *Address*: `--advertise`, or what it is bound to, or what a registry saw if that is an address of this host. Without any of these
-//!    it waits for a registry.
+//! 1. *Address*: `--advertise`, or what it is bound to, or where it was last, or what a registry saw if that is an address of this
+//!    host. Without any of these it waits for a registry.
 //! 2. *Members*: gossip starts with the seeds at hand (`--join`, members of the last life, what registries say) and hears of more.
+//! 3. *Cluster*: known from the disk; or founded, when the registries settle that or nobody else was named; or joined, when a leader
+//!    lets this node in.
+//!
+//! A node votes once it has synced with a member, or at once if it is the only voter: before that it cannot know whether its disk is
+//! an old copy.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use log::{error, info, warn};
-use muster_cluster::runtime::{Cluster, Options, StampFile};
+use muster_cluster::runtime::{Cluster, IncomingStream, Options, StampFile};
 use muster_cluster::swim::{self, Event, MemberState};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{OnceCell, broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
+use uuid::Uuid;
 
-use crate::discovery::Discovery;
-use crate::election::{self, Lead};
+use crate::admin::Admin;
+use crate::discovery::{Claims, Discovery, Settled};
 use crate::flags::Flags;
 use crate::gossip;
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityError};
+use crate::keyspace::Keyspace;
+use crate::kv::{Operation, Write};
+use crate::replication::{Dialer, Replication, settings};
 use crate::roster::{Card, Roster};
 use crate::startup::StartError;
 
-/// The last stamp, beside the identity.
+/// How long one try to write the founder's flags into the new cluster may take.
+const SEEDING: Duration = Duration::from_secs(5);
+/// The last member is in the file of the stamp beside the identity.
 const STAMP_FILE: &str = "stamp";
 /// Members that are remembered for a start without a registry: enough that one of them is alive.
 const REMEMBERED: usize = 32;
 /// An address that no host has (RFC 5737), to learn which of ours the default route uses. Nothing is sent there.
-const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 9);
 
-/// What joining tells the rest of the node.
+/// A node on its way into a cluster.
 #[derive(Debug)]
-pub struct Joined {
-    /// The members.
-    pub roster: watch::Sender<Arc<Roster>>,
-    /// The leader.
-    pub lead: watch::Sender<Lead>,
+pub struct Joining {
+    flags: Flags,
+    identity: Arc<Mutex<Identity>>,
+    replication: Arc<Replication>,
+    keyspace: Arc<Keyspace>,
+    admin: Arc<Admin>,
+    discovery: Option<Discovery>,
+    cluster: OnceLock<Cluster>,
+    set_back: watch::Sender<bool>,
+}
+
+impl Joining {
+    /// Of a node whose engine runs and that has no members yet.
+    pub fn new(
+        flags: Flags,
+        identity: Arc<Mutex<Identity>>,
+        replication: Arc<Replication>,
+        keyspace: Arc<Keyspace>,
+        admin: Arc<Admin>,
+        discovery: Option<Discovery>,
+    ) -> Self {
+        if let Some(discovery) = &discovery {
+            admin.set_registries(discovery.picture());
+        }
+        let set_back = watch::channel(false).0;
+        Self { flags, identity, replication, keyspace, admin, discovery, cluster: OnceLock::new(), set_back }
+    }
+
     /// The membership, once it runs.
-    pub cluster: Arc<OnceCell<Cluster>>,
-}
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.get()
+    }
 
-/// Joins, and goes on until the membership stops; fails only with what makes joining impossible.
-pub async fn run(
-    flags: &Flags,
-    mut identity: Identity,
-    (udp, tcp): (UdpSocket, TcpListener),
-    http_at: SocketAddr,
-    discovery: Option<&Discovery>,
-    joined: Joined,
-) -> Result<(), StartError> {
-    let peer_at = tcp.local_addr()?;
-    let host = host(flags, peer_at.ip(), discovery).await?;
-    let http_host = if http_at.ip().is_unspecified() { host } else { http_at.ip() };
-    let card = Card {
-        name: flags.name.clone(),
-        http: SocketAddr::new(http_host, http_at.port()).to_string(),
-        cluster_id: None,
-        priority: flags.priority,
-    };
-    let stamps = StampFile::new(flags.data_dir.join(STAMP_FILE));
-    let address = SocketAddr::new(host, peer_at.port());
-    let mut options = Options::new(swim::Config::lan(&flags.cluster), identity.id(), address, stamps);
-    options.metadata = card.encode();
-    options.seeds = first_seeds(flags, &identity, discovery);
-    let core = election::core(identity.id(), flags.heartbeat.0, flags.election_timeout.0).map_err(StartError::Flag)?;
-    // No stream of the program's own is served yet: the receiver is dropped, and who opens one is refused.
-    let (cluster, _) = Cluster::start(options, udp, tcp).await?;
-    info!("gossips as {address}");
-    let _: Result<_, _> = joined.cluster.set(cluster.clone());
-    gossip::follow(&cluster, joined.roster);
-    tokio::join!(
-        election::run(cluster.clone(), core, flags.priority, joined.lead),
-        hear_events(cluster.events()),
-        follow_seeds(&cluster, discovery),
-        remember_peers(&cluster, &mut identity),
-    );
-    Ok(())
-}
+    /// Becomes true when the cluster has seen a later life of this node than its disk knows.
+    pub fn set_back(&self) -> watch::Receiver<bool> {
+        self.set_back.subscribe()
+    }
 
-/// Under which address others reach this host.
-async fn host(flags: &Flags, bound: IpAddr, discovery: Option<&Discovery>) -> Result<IpAddr, StartError> {
-    if let Some(advertised) = &flags.advertise {
-        let no_address = |why: String| {
-            StartError::Flag(format!("--advertise {advertised} has no address{why}; name one that others can reach"))
+    /// Joins, and goes on for ever; returns only with what makes that impossible.
+    pub async fn run(
+        &self,
+        udp: UdpSocket,
+        tcp: TcpListener,
+        http_at: SocketAddr,
+        dialer: &Dialer,
+        roster: watch::Sender<Arc<Roster>>,
+    ) -> StartError {
+        match self.join(udp, tcp, http_at, dialer, roster).await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn join(
+        &self,
+        udp: UdpSocket,
+        tcp: TcpListener,
+        http_at: SocketAddr,
+        dialer: &Dialer,
+        roster: watch::Sender<Arc<Roster>>,
+    ) -> Result<Infallible, StartError> {
+        let peer_at = tcp.local_addr()?;
+        let host = self.host(peer_at.ip()).await?;
+        self.identity().keep_advertised(host.to_string())?;
+        let http_host = if http_at.ip().is_unspecified() { host } else { http_at.ip() };
+        let http_name = match (&self.flags.advertise, http_at.ip().is_unspecified()) {
+            (Some(advertised), true) if advertised.parse::<IpAddr>().is_err() => {
+                format!("{advertised}:{}", http_at.port())
+            }
+            _ => SocketAddr::new(http_host, http_at.port()).to_string(),
         };
-        let found = tokio::net::lookup_host((advertised.as_str(), 0)).await;
-        let first = found.map_err(|error| no_address(format!(": {error}")))?.next();
-        return first.map(|address| address.ip()).ok_or_else(|| no_address(String::new()));
-    }
-    if !bound.is_unspecified() {
-        return Ok(bound);
-    }
-    if let Some(discovery) = discovery {
-        let mut picture = discovery.picture();
-        let answered = picture.wait_for(|picture| picture.answering > 0).await.map(|picture| picture.observed);
-        if let Ok(Some(observed)) = answered {
-            return Ok(observed);
+        let mut card = Card {
+            name: self.flags.name.clone(),
+            http: http_name,
+            cluster_id: self.replication.cluster_id(),
+            priority: self.flags.priority,
+        };
+        let own_stamps = StampFile::new(self.flags.data_dir.join(STAMP_FILE));
+        let config = swim::Config::lan(&self.flags.cluster);
+        let mut options =
+            Options::new(config, self.replication.me(), SocketAddr::new(host, peer_at.port()), own_stamps);
+        options.metadata = card.encode();
+        options.seeds = self.first_seeds();
+        let (cluster, incoming) = Cluster::start(options, udp, tcp).await?;
+        let _: Result<_, _> = self.cluster.set(cluster.clone());
+        dialer.set(cluster.clone());
+        self.admin.set_gossip(cluster.clone());
+        gossip::follow(&cluster, roster);
+        tokio::spawn(serve_streams(self.replication.clone(), incoming));
+
+        let mut joined = self.replication.joined();
+        let watching = async {
+            tokio::join!(
+                self.hear_events(cluster.events()),
+                self.follow_seeds(&cluster),
+                self.remember_peers(&cluster),
+                async {
+                    while let Ok(now) = joined.wait_for(|now| *now != card.cluster_id).await.map(|now| *now) {
+                        card.cluster_id = now;
+                        let _: Result<_, _> = cluster.set_metadata(card.encode()).await;
+                        if let Some(discovery) = &self.discovery {
+                            discovery.update(|registration| registration.cluster_id = now);
+                        }
+                    }
+                },
+            )
+        };
+        tokio::select! {
+            never = self.settle() => never,
+            _ = watching => std::future::pending().await,
         }
     }
-    for join in &flags.join {
-        if let Ok(mut found) = tokio::net::lookup_host(join).await
-            && let Some(target) = found.next()
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        // A change either happened on the disk and in memory, or in neither.
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Under which address others reach this host.
+    async fn host(&self, bound: IpAddr) -> Result<IpAddr, StartError> {
+        if let Some(advertised) = &self.flags.advertise {
+            return resolve(advertised).await;
+        }
+        if !bound.is_unspecified() {
+            return Ok(bound);
+        }
+        let remembered = self.identity().advertised().and_then(|host| host.parse::<IpAddr>().ok());
+        if let Some(remembered) = remembered
+            && gossip::is_own(remembered).await
         {
-            return Ok(gossip::outward(target).await);
+            return Ok(remembered);
+        }
+        if let Some(discovery) = &self.discovery {
+            let mut picture = discovery.picture();
+            let answered = picture.wait_for(|picture| picture.answering > 0).await.map(|picture| picture.observed);
+            if let Ok(Some(observed)) = answered {
+                return Ok(observed);
+            }
+            warn!(
+                "the address that the registry saw is none of this host's; choose one with --advertise if peers cannot reach it"
+            );
+        }
+        for join in &self.flags.join {
+            if let Ok(mut found) = tokio::net::lookup_host(join).await
+                && let Some(target) = found.next()
+            {
+                return Ok(gossip::outward(target).await);
+            }
+        }
+        Ok(gossip::outward(ELSEWHERE).await)
+    }
+
+    fn first_seeds(&self) -> Vec<String> {
+        let mut seeds: BTreeSet<String> = self.flags.join.iter().cloned().collect();
+        seeds.extend(self.identity().peers().iter().cloned());
+        if let Some(discovery) = &self.discovery {
+            seeds.extend(discovery.picture().borrow().seeds.iter().map(|seed| seed.peer.clone()));
+        }
+        seeds.into_iter().collect()
+    }
+
+    async fn follow_seeds(&self, cluster: &Cluster) {
+        let Some(discovery) = &self.discovery else { return };
+        let mut picture = discovery.picture();
+        loop {
+            let seeds: Vec<String> = picture.borrow_and_update().seeds.iter().map(|seed| seed.peer.clone()).collect();
+            if let Err(error) = cluster.add_seeds(seeds) {
+                warn!("a registry offers a seed that is none: {error}");
+            }
+            if picture.changed().await.is_err() {
+                return;
+            }
         }
     }
-    Ok(gossip::outward(ELSEWHERE).await)
-}
 
-fn first_seeds(flags: &Flags, identity: &Identity, discovery: Option<&Discovery>) -> Vec<String> {
-    let mut seeds: BTreeSet<String> = flags.join.iter().cloned().collect();
-    seeds.extend(identity.peers().iter().cloned());
-    if let Some(discovery) = discovery {
-        seeds.extend(discovery.picture().borrow().seeds.iter().map(|seed| seed.peer.clone()));
-    }
-    seeds.into_iter().collect()
-}
-
-async fn follow_seeds(cluster: &Cluster, discovery: Option<&Discovery>) {
-    let Some(discovery) = discovery else { return };
-    let mut picture = discovery.picture();
-    loop {
-        let seeds: Vec<String> = picture.borrow_and_update().seeds.iter().map(|seed| seed.peer.clone()).collect();
-        if let Err(error) = cluster.add_seeds(seeds) {
-            warn!("a registry offers a seed that is none: {error}");
-        }
-        if picture.changed().await.is_err() {
-            return;
+    /// Keeps where live members are, for a start when every registry is gone.
+    async fn remember_peers(&self, cluster: &Cluster) {
+        let mut members = cluster.members();
+        let mut remembered = self.identity().peers().to_vec();
+        while members.changed().await.is_ok() {
+            let view = members.borrow_and_update().clone();
+            let others = view.members.iter().filter(|member| member.id != view.local);
+            let live = others.filter(|member| member.state == MemberState::Alive);
+            let peers: Vec<String> = live.map(|member| member.address.to_string()).take(REMEMBERED).collect();
+            // Who lost sight of everybody keeps the last that were seen.
+            if peers.is_empty() || peers == remembered {
+                continue;
+            }
+            if let Err(error) = self.identity().keep_peers(peers.clone()) {
+                warn!("the members are not remembered for the next start: {error}");
+            }
+            remembered = peers;
         }
     }
-}
 
-/// Keeps where live members are, for a start when every registry is gone.
-async fn remember_peers(cluster: &Cluster, identity: &mut Identity) {
-    let mut members = cluster.members();
-    let mut remembered = identity.peers().to_vec();
-    while members.changed().await.is_ok() {
-        let view = members.borrow_and_update().clone();
-        let others = view.members.iter().filter(|member| member.id != view.local);
-        let live = others.filter(|member| member.state == MemberState::Alive);
-        let peers: Vec<String> = live.map(|member| member.address.to_string()).take(REMEMBERED).collect();
-        // Who lost sight of everybody keeps the last that were seen.
-        if peers.is_empty() || peers == remembered {
-            continue;
-        }
-        if let Err(error) = identity.keep_peers(peers.clone()) {
-            warn!("the members are not remembered for the next start: {error}");
-        }
-        remembered = peers;
-    }
-}
-
-async fn hear_events(mut events: broadcast::Receiver<Event>) {
-    loop {
-        match events.recv().await {
-            Ok(event) => hear(event),
-            Err(broadcast::error::RecvError::Lagged(missed)) => warn!("{missed} events of gossip were missed"),
-            Err(broadcast::error::RecvError::Closed) => return,
+    async fn hear_events(&self, mut events: broadcast::Receiver<Event>) {
+        let mut lone = self.replication.joined();
+        self.allow_lone_voter();
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                changed = lone.changed() => {
+                    if changed.is_err() { return }
+                    self.allow_lone_voter();
+                    continue;
+                }
+            };
+            match event {
+                Ok(event) => self.hear(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => warn!("{missed} events of gossip were missed"),
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
         }
     }
-}
 
-fn hear(event: Event) {
-    match event {
-        Event::SetBack { heard, held } => error!(
-            "the cluster has seen a later life of this node ({}) than its disk knows ({}): the data dir is an old copy; stop this \
-             node and start it with an empty --data-dir",
-            heard.to_bits(),
-            held.to_bits()
-        ),
-        Event::Duplicate { id, .. } => {
-            error!("two nodes run under the identity {id}: stop the one whose data dir is a copy");
+    /// The only voter needs no one's word.
+    fn allow_lone_voter(&self) {
+        if self.replication.voters() == BTreeSet::from([self.replication.me()]) {
+            self.replication.allow_voting();
         }
-        Event::Joined(member) => info!("{} is there, at {}", name(&member), member.address),
-        Event::Suspected(member) => info!("{} does not answer gossip: suspected", name(&member)),
-        Event::Refuted(member) => info!("{} answers gossip again", name(&member)),
-        Event::Failed(member) => warn!("{} is given up by gossip: failed", name(&member)),
-        Event::Left(member) => info!("{} has stopped in good order: left", name(&member)),
-        Event::Updated(_)
-        | Event::Forgotten { .. }
-        | Event::Broadcast { .. }
-        | Event::Message { .. }
-        | Event::Synced { .. }
-        | Event::LeaveDone { .. } => {}
+    }
+
+    fn hear(&self, event: Event) {
+        let me = self.replication.me();
+        match event {
+            Event::Synced { .. } => {
+                if !self.replication.may_vote() && !*self.set_back.borrow() {
+                    self.replication.allow_voting();
+                }
+            }
+            Event::SetBack { heard, held } => {
+                error!(
+                    "the cluster has seen a later life of this node ({}) than its disk knows ({}): the data dir is an old copy. \
+                     This node votes no more; it sets the old data aside and comes back as a new one",
+                    heard.to_bits(),
+                    held.to_bits()
+                );
+                self.replication.forbid_voting();
+                self.set_back.send_replace(true);
+            }
+            Event::Duplicate { id, boots } if id == me => {
+                let trouble = format!(
+                    "two nodes run under this node's identity (boot numbers {} and {}): stop the one whose data dir is a copy",
+                    boots[0], boots[1]
+                );
+                error!("{trouble}; neither votes");
+                self.replication.forbid_voting();
+                self.admin.set_trouble(Some(trouble));
+            }
+            Event::Duplicate { id, .. } => warn!("two nodes run under the identity {id}; neither is believed"),
+            Event::Joined(member) => info!("{} is there, at {}", name(&member), member.address),
+            Event::Suspected(member) => info!("{} does not answer gossip", name(&member)),
+            Event::Refuted(member) => info!("{} answers gossip again", name(&member)),
+            Event::Failed(member) => warn!("{} is given up by gossip", name(&member)),
+            Event::Left(member) => info!("{} has stopped in good order", name(&member)),
+            Event::Updated(_)
+            | Event::Forgotten { .. }
+            | Event::Broadcast { .. }
+            | Event::Message { .. }
+            | Event::LeaveDone { .. } => {}
+        }
+    }
+
+    /// Comes to a cluster, and goes on for ever.
+    async fn settle(&self) -> Result<Infallible, StartError> {
+        if let Some(id) = self.to_found().await? {
+            self.found(id).await?;
+        }
+        std::future::pending().await
+    }
+
+    /// The cluster that this node is to found, if it is. Returns as well when it was let into one.
+    async fn to_found(&self) -> Result<Option<Uuid>, StartError> {
+        let claimed = self.identity().founding();
+        if let Some(id) = self.replication.cluster_id() {
+            // A founder that stopped between its first step and its last takes the rest now.
+            return Ok(claimed.filter(|claimed| *claimed == id));
+        }
+        let Some(discovery) = &self.discovery else {
+            if !self.flags.join.is_empty() {
+                info!("waiting for a peer of {} that has a cluster", self.flags.join.join(", "));
+                return Ok(None);
+            }
+            let id = match claimed {
+                Some(claimed) => claimed,
+                None => self.write().await?,
+            };
+            info!("founding cluster {id}: neither a registry nor a peer was named");
+            return Ok(Some(id));
+        };
+        // A leader may let this node in while the registries still think.
+        let mut joined = self.replication.joined();
+        tokio::select! {
+            _ = joined.wait_for(Option::is_some) => Ok(None),
+            settled = discovery.settle(self) => match settled? {
+                Settled::Founder { cluster_id } => Ok(Some(cluster_id)),
+                Settled::Join { cluster_id, .. } => {
+                    info!("waiting for cluster {cluster_id} to let this node in");
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// Begins a cluster of this one node. Its id is on this disk, and with the registries if there are any.
+    async fn found(&self, id: Uuid) -> Result<(), StartError> {
+        self.admin.set_trouble(Some("the cluster is being founded".to_owned()));
+        self.replication.found(id).await?;
+        self.replication.allow_voting();
+        self.seed_configuration().await;
+        self.identity().set_founding(None)?;
+        self.admin.set_trouble(None);
+        Ok(())
+    }
+
+    /// Writes the founder's flags into the new cluster.
+    async fn seed_configuration(&self) {
+        let values = [
+            (settings::VOTERS, self.flags.voters.to_string()),
+            (settings::REPLACE_AFTER, self.flags.replace_after.to_string()),
+        ];
+        for (name, value) in values {
+            let operation = Operation::Configure { name: name.to_owned(), value };
+            let write = Write { operation, idempotency: None };
+            while let Err(error) = self.keyspace.write(write.clone(), SEEDING).await {
+                warn!("the new cluster's configuration is not written yet: {error}");
+            }
+        }
     }
 }
 
@@ -190,5 +379,48 @@ fn name(member: &swim::Member) -> String {
     match Card::decode(&member.metadata) {
         Some(card) if !card.name.is_empty() => format!("{} ({})", card.name, member.id),
         _ => member.id.to_string(),
+    }
+}
+
+async fn resolve(host: &str) -> Result<IpAddr, StartError> {
+    let mut found = tokio::net::lookup_host((host, 0)).await.map_err(|error| {
+        StartError::Flag(format!("--advertise {host} has no address: {error}; name one that others can reach"))
+    })?;
+    let first = found.next().map(|address| address.ip());
+    first.ok_or_else(|| StartError::Flag(format!("--advertise {host} has no address; name one that others can reach")))
+}
+
+async fn serve_streams(replication: Arc<Replication>, mut incoming: mpsc::Receiver<IncomingStream>) {
+    while let Some(IncomingStream { kind, from, stream, .. }) = incoming.recv().await {
+        tokio::spawn(replication.clone().serve(from, kind, stream));
+    }
+}
+
+impl Claims for Joining {
+    type Error = StartError;
+
+    fn unconfirmed(&self) -> Option<Uuid> {
+        self.identity().founding()
+    }
+
+    async fn write(&self) -> Result<Uuid, StartError> {
+        let id = Uuid::new_v4();
+        self.note(Some(id))?;
+        Ok(id)
+    }
+
+    /// The claim stays noted until the cluster of one stands, so that a crash before that repeats what is missing.
+    async fn confirm(&self, _cluster_id: Uuid) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    async fn drop_claim(&self, _cluster_id: Uuid) -> Result<(), StartError> {
+        Ok(self.note(None)?)
+    }
+}
+
+impl Joining {
+    fn note(&self, founding: Option<Uuid>) -> Result<(), IdentityError> {
+        self.identity().set_founding(founding)
     }
 }

@@ -1,22 +1,211 @@
-//! The door that HTTP knocks at: one keyspace, whatever stands behind it. Today that is a map in memory.
+//! The log keyspace of this node, as HTTP knocks at it: writes carried to the leader and retried where that is safe, reads as fresh
+//! as the reader wants them.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_client::api::kv::MAX_PAGE_BYTES;
 use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout_at};
 use uuid::Uuid;
 
-use crate::election::Lead;
-use crate::kv::{Freshness, Operation, Outcome, Page, PageQuery, Reading, Versioned, Write};
+use crate::kv::{Freshness, Idempotency, Outcome, Page, PageQuery, Reading, Versioned, Write};
+use crate::replication::{Point, Refusal, Replication};
+use crate::storage::state::{Progress, State, StateError};
+
+/// How often a request that found no leader looks again when nothing wakes it.
+const RETRY: Duration = Duration::from_millis(20);
+
+const STOPPING: &str = "this node is stopping; ask another one";
 
 /// The log keyspace of this node.
 #[derive(Debug)]
 pub struct Keyspace {
-    state: Mutex<State>,
-    leader: watch::Receiver<Lead>,
+    replication: Arc<Replication>,
+    state: Arc<State>,
+    progress: watch::Receiver<Progress>,
+    /// True once the node stops: whoever waits for something is told so.
+    stopping: watch::Sender<bool>,
+    /// Makes the keys that this node gives to writes that came without one.
+    keys: KeyMaker,
+}
+
+impl Keyspace {
+    /// The keyspace that this engine replicates.
+    pub fn new(replication: Arc<Replication>, state: Arc<State>) -> Self {
+        let progress = state.progress();
+        Self { replication, state, progress, stopping: watch::channel(false).0, keys: KeyMaker::new() }
+    }
+
+    /// From now on nobody waits here: what would have to is refused, and what waits already is told that the node stops.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        if stopping.wait_for(|stopping| *stopping).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Applies a write on whoever leads, waiting up to `timeout` for a leader and its answer.
+    ///
+    /// A write that goes to another node gets an idempotency key if it has none, so that what is retried here applies once.
+    pub async fn write(&self, mut write: Write, timeout: Duration) -> Result<Outcome, WriteError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut leadership = self.replication.leadership();
+        let mut uncertain = false;
+        loop {
+            // Before it is proposed: what no leader was asked for has a certain outcome.
+            if tokio::time::Instant::now() >= deadline {
+                return Err(match uncertain {
+                    true => WriteError::Unknown,
+                    false => WriteError::NoLeader { reason: self.replication.why_no_leader() },
+                });
+            }
+            let leader = leadership.borrow_and_update().leader;
+            if write.idempotency.is_none() && leader != Some(self.replication.me()) {
+                write.idempotency = Some(self.keys.next());
+            }
+            let proposed = match timeout_at(deadline, self.replication.propose(vec![write.clone()])).await {
+                Err(_) => return Err(WriteError::Unknown),
+                Ok(proposed) => proposed,
+            };
+            let refusal = match proposed {
+                Ok(mut outcomes) => return outcomes.pop().ok_or(WriteError::Unknown),
+                Err(refusal) => refusal,
+            };
+            match refusal {
+                Refusal::Overloaded if !uncertain => return Err(WriteError::Overloaded),
+                Refusal::DiskFull if !uncertain => return Err(WriteError::DiskFull),
+                Refusal::Unknown if write.idempotency.is_none() => return Err(WriteError::Unknown),
+                Refusal::Unknown => uncertain = true,
+                Refusal::NotLeader(_) | Refusal::NoMajority | Refusal::Overloaded | Refusal::DiskFull => {}
+            }
+            tokio::select! {
+                _ = leadership.changed() => {}
+                () = sleep_until((tokio::time::Instant::now() + RETRY).min(deadline)) => {}
+                () = self.stopped() => return Err(match uncertain {
+                    true => WriteError::Unknown,
+                    false => WriteError::NotReady { reason: STOPPING.to_owned() },
+                }),
+            }
+        }
+    }
+
+    /// Reads a key, waiting up to `timeout` for the wanted freshness.
+    pub async fn get(
+        &self,
+        key: &str,
+        freshness: Freshness,
+        timeout: Duration,
+    ) -> Result<Reading<Option<Versioned>>, ReadError> {
+        self.refresh(freshness, timeout).await?;
+        let (data, revision) = self.state.get(key)?;
+        Ok(self.reading(data, revision))
+    }
+
+    /// Lists a page of keys, waiting up to `timeout` for the wanted freshness.
+    pub async fn list(
+        &self,
+        query: &PageQuery,
+        freshness: Freshness,
+        timeout: Duration,
+    ) -> Result<Reading<Page>, ReadError> {
+        self.refresh(freshness, timeout).await?;
+        let (data, revision) = self.state.page(query)?;
+        Ok(self.reading(data, revision))
+    }
+
+    /// The revision applied here.
+    pub fn revision(&self) -> u64 {
+        self.progress.borrow().revision
+    }
+
+    fn reading<T>(&self, data: T, revision: u64) -> Reading<T> {
+        Reading { data, revision, staleness: self.replication.reads().staleness(), leader: self.replication.leader() }
+    }
+
+    /// Waits until this node's state is as fresh as wanted.
+    async fn refresh(&self, freshness: Freshness, timeout: Duration) -> Result<(), ReadError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        if let Some(revision) = freshness.min_revision {
+            self.wait_revision(revision, deadline).await?;
+        }
+        let too_stale =
+            |limit: Duration| self.replication.reads().staleness().is_none_or(|staleness| staleness > limit);
+        if freshness.linearizable {
+            self.linearize(deadline).await.map_err(|why| ReadError::NoLeader { reason: why })
+        } else if let Some(limit) = freshness.max_staleness.filter(|limit| too_stale(*limit)) {
+            // A confirmed read is as fresh as any limit: the moment of asking lies behind the request's own begin.
+            self.linearize(deadline).await.map_err(|why| ReadError::TooStale {
+                reason: format!(
+                    "not proved to be at most {} ms old within the time-out: {why}; ask another node, or allow more",
+                    limit.as_millis()
+                ),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn wait_revision(&self, revision: u64, deadline: tokio::time::Instant) -> Result<(), ReadError> {
+        let mut progress = self.progress.clone();
+        let reached = tokio::select! {
+            reached = timeout_at(deadline, progress.wait_for(|progress| progress.revision >= revision)) => reached.is_ok(),
+            () = self.stopped() => return Err(ReadError::NotReady { reason: STOPPING.to_owned() }),
+        };
+        if reached {
+            return Ok(());
+        }
+        let here = self.progress.borrow().revision;
+        Err(ReadError::TooStale {
+            reason: format!("this node has applied revision {here} and did not reach {revision} within the time-out"),
+        })
+    }
+
+    /// Has a majority confirm how far this node must have applied, and waits for that. A retry asks for a new index.
+    async fn linearize(&self, deadline: tokio::time::Instant) -> Result<(), String> {
+        let mut leadership = self.replication.leadership();
+        let mut progress = self.progress.clone();
+        loop {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(self.replication.why_no_leader());
+            }
+            leadership.borrow_and_update();
+            let confirmed = tokio::select! {
+                confirmed = timeout_at(deadline, self.replication.reads().confirm()) => confirmed,
+                () = self.stopped() => return Err(STOPPING.to_owned()),
+            };
+            match confirmed {
+                Err(_) => return Err("no majority confirmed the leader in time".to_owned()),
+                Ok(Ok(point)) => return self.apply(point, &mut progress, deadline).await,
+                Ok(Err(Refusal::Overloaded)) => return Err("too many reads wait already".to_owned()),
+                Ok(Err(_)) => {}
+            }
+            tokio::select! {
+                _ = leadership.changed() => {}
+                () = sleep_until((tokio::time::Instant::now() + RETRY).min(deadline)) => {}
+            }
+        }
+    }
+
+    async fn apply(
+        &self,
+        point: Point,
+        progress: &mut watch::Receiver<Progress>,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), String> {
+        let reached = |progress: &Progress| progress.applied.is_some_and(|applied| applied.index >= point.index);
+        match timeout_at(deadline, progress.wait_for(reached)).await {
+            Ok(Ok(_)) => {
+                self.replication.reads().applied(point);
+                Ok(())
+            }
+            _ => Err("this node is behind the leader and did not catch up in time".to_owned()),
+        }
+    }
 }
 
 /// Why a write has no outcome.
@@ -80,110 +269,26 @@ pub enum ReadError {
     },
 }
 
-#[derive(Debug, Default)]
-struct State {
-    revision: u64,
-    keys: BTreeMap<String, Versioned>,
-}
-
-impl Keyspace {
-    /// Empty and in memory; readers are told who leads, though no other node has this data.
-    pub fn in_memory(leader: watch::Receiver<Lead>) -> Self {
-        Self { state: Mutex::default(), leader }
-    }
-
-    /// Applies a write, waiting up to `timeout` for a leader and its answer.
-    pub async fn write(&self, write: Write, _timeout: Duration) -> Result<Outcome, WriteError> {
-        Ok(self.state().apply(write.operation))
-    }
-
-    /// Reads a key, waiting up to `timeout` for the wanted freshness.
-    pub async fn get(
-        &self,
-        key: &str,
-        _freshness: Freshness,
-        _timeout: Duration,
-    ) -> Result<Reading<Option<Versioned>>, ReadError> {
-        let state = self.state();
-        Ok(state.reading(state.keys.get(key).cloned(), self.leader.borrow().leader))
-    }
-
-    /// Lists a page of keys, waiting up to `timeout` for the wanted freshness.
-    pub async fn list(
-        &self,
-        query: &PageQuery,
-        _freshness: Freshness,
-        _timeout: Duration,
-    ) -> Result<Reading<Page>, ReadError> {
-        let state = self.state();
-        Ok(state.reading(state.page(query), self.leader.borrow().leader))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is made of infallible steps, so a panic elsewhere cannot have left half of one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl From<StateError> for ReadError {
+    fn from(error: StateError) -> Self {
+        Self::Storage { reason: error.to_string() }
     }
 }
 
-impl State {
-    fn reading<T>(&self, data: T, leader: Option<Uuid>) -> Reading<T> {
-        Reading { data, revision: self.revision, staleness: Some(Duration::ZERO), leader }
+/// Makes idempotency keys that no other node, start or caller uses: callers' keys are visible text, these begin with a control character.
+#[derive(Debug)]
+struct KeyMaker {
+    start: String,
+    next: AtomicU64,
+}
+
+impl KeyMaker {
+    fn new() -> Self {
+        Self { start: Uuid::new_v4().simple().to_string(), next: AtomicU64::new(0) }
     }
 
-    fn next_revision(&mut self) -> u64 {
-        self.revision += 1;
-        self.revision
-    }
-
-    fn apply(&mut self, operation: Operation) -> Outcome {
-        match operation {
-            Operation::Put { key, value, content_type, condition } => {
-                let old = self.keys.get(&key);
-                let current = old.map(|old| old.modify_revision);
-                if !condition.holds(current) {
-                    return Outcome::ConditionFailed { current };
-                }
-                let created_at = old.map(|old| old.create_revision);
-                let revision = self.next_revision();
-                let create_revision = created_at.unwrap_or(revision);
-                self.keys.insert(key, Versioned { value, content_type, create_revision, modify_revision: revision });
-                Outcome::Put { revision, created: created_at.is_none() }
-            }
-            Operation::Delete { key, condition } => {
-                let current = self.keys.get(&key).map(|old| old.modify_revision);
-                if !condition.holds(current) {
-                    return Outcome::ConditionFailed { current };
-                }
-                let existed = self.keys.remove(&key).is_some();
-                Outcome::Deleted { revision: self.next_revision(), existed }
-            }
-            Operation::DeletePrefix { prefix } => {
-                let before = self.keys.len();
-                self.keys.retain(|key, _| !key.starts_with(&prefix));
-                let deleted = (before - self.keys.len()) as u64;
-                Outcome::PrefixDeleted { revision: self.next_revision(), deleted }
-            }
-            Operation::Configure { .. } => Outcome::Configured { revision: self.next_revision() },
-        }
-    }
-
-    fn page(&self, query: &PageQuery) -> Page {
-        let from = match &query.start_after {
-            Some(after) if *after >= query.prefix => Bound::Excluded(after.as_str()),
-            _ => Bound::Included(query.prefix.as_str()),
-        };
-        let mut page = Page::default();
-        let mut bytes = 0;
-        let in_prefix = self.keys.range::<str, _>((from, Bound::Unbounded));
-        for (key, versioned) in in_prefix.take_while(|(key, _)| key.starts_with(&query.prefix)) {
-            let value = if query.keys_only { bytes::Bytes::new() } else { versioned.value.clone() };
-            bytes += key.len() + value.len();
-            if page.items.len() == query.limit || (bytes > MAX_PAGE_BYTES && !page.items.is_empty()) {
-                page.more = true;
-                break;
-            }
-            page.items.push((key.clone(), Versioned { value, ..versioned.clone() }));
-        }
-        page
+    fn next(&self) -> Idempotency {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Idempotency { key: format!("\u{1}{}-{number:x}", self.start), digest: 0 }
     }
 }

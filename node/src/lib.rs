@@ -1,20 +1,20 @@
 //! The Muster server.
 //!
+//! - [`startup`]: names every concrete part, wires them, and stops them in good order. Start reading here.
+//! - [`http`]: the client port. Its routing table fits one screen.
 //! - [`kv`]: what can be done to the log keyspace, as plain values.
-//! - [`keyspace`]: the door that HTTP knocks at.
+//! - [`keyspace`]: the door that HTTP knocks at to read and write.
 //! - [`admin`]: what HTTP asks and tells the cluster.
-//! - [`http`]: the client port. Its routing table is the place to start reading.
+//! - [`replication`]: openraft over the storage, and the policy around it.
+//! - [`storage`]: what is on disk: the log, the state, snapshots of it.
+//! - [`gossip`]: this node's membership, and [`roster`]: the members as gossip sees them.
+//! - [`discovery`]: registries, and [`joining`]: how this node comes to its address, its members and its cluster.
+//! - [`identity`]: who this node is, across restarts.
 //! - [`metrics`]: the text format that `/metrics` answers in.
-//! - [`discovery`]: finding the others through registries.
-//! - [`joining`]: how a started node comes to its address and its members.
-//! - [`gossip`], [`roster`], [`identity`]: the membership, what members tell of themselves, and who this node is.
-//! - [`election`]: who leads.
 //! - [`flags`]: what a user may set.
-//! - [`startup`]: names every concrete part, wires them, and stops them in good order.
 
 pub mod admin;
 pub mod discovery;
-pub mod election;
 pub mod flags;
 pub mod gossip;
 pub mod http;
@@ -23,5 +23,7 @@ pub mod joining;
 pub mod keyspace;
 pub mod kv;
 pub mod metrics;
+pub mod replication;
 pub mod roster;
 pub mod startup;
+pub mod storage;

@@ -1,27 +1,38 @@
 //! Names every concrete part, wires them, and stops them in good order.
+//!
+//! ```text
+//! data dir --> storage, identity
+//! sockets  --> http (at once: /livez, /readyz say what is waited for), peer port
+//! address  --> advertised, bound, remembered, or as a registry saw it
+//! gossip   --> roster --> replication --> keyspace --> http
+//! cluster  --> known from the disk, founded, or joined
+//! ```
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::{info, warn};
-use muster_client::api::cluster::Config;
 use muster_client::api::registry::Registration;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::admin::Admin;
 use crate::discovery::Discovery;
-use crate::election::Lead;
 use crate::flags::Flags;
 use crate::gossip;
-use crate::http::{AppState, server};
+use crate::http::AppState;
+use crate::http::server::{self, Bound};
 use crate::identity::{Identity, IdentityError};
-use crate::joining::{self, Joined};
+use crate::joining::Joining;
 use crate::keyspace::Keyspace;
+use crate::replication::{self, Compaction, Dialer, Replication};
 use crate::roster::Roster;
+use crate::storage::{OpenError, Storage, StorageOptions};
 
 /// How long a leaving node waits for others to have heard its goodbye: within the second that a container is given.
 const GOODBYE: Duration = Duration::from_millis(400);
@@ -50,88 +61,137 @@ pub enum StartError {
     /// The system gives no threads or signals.
     #[error("cannot start: {0}; look at this process's limits (ulimit -a)")]
     System(#[from] io::Error),
-    /// The data dir is not there and cannot be made.
-    #[error("the data dir {path} cannot be made: {cause}; choose another with --data-dir")]
-    DataDir {
-        /// As the flag names it.
-        path: String,
-        /// As the system says it.
-        cause: io::Error,
-    },
+    /// The data dir cannot be used.
+    #[error(transparent)]
+    Data(#[from] OpenError),
     /// The identity cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The engine cannot be started.
+    #[error(transparent)]
+    Replication(#[from] replication::StartError),
     /// The membership cannot be started.
     #[error("gossip cannot be started: {0}")]
     Gossip(#[from] muster_cluster::runtime::StartError),
     /// A flag makes no sense here.
     #[error("{0}")]
     Flag(String),
+    /// The engine stopped by itself.
+    #[error(
+        "stopped: {0}; what was acknowledged is on the disks of a majority. Look at this disk, then start the node again"
+    )]
+    Failed(String),
 }
 
-impl StartError {
-    fn refused(address: SocketAddr, flag: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |cause| match cause.kind() {
-            io::ErrorKind::AddrInUse => Self::InUse { address, flag },
-            _ => Self::Listen { address, flag, cause },
+/// How a run ended.
+enum End {
+    /// As asked, or because this node was taken out for good.
+    Stopped,
+    /// The cluster has seen a later life of this node than its disk knows.
+    SetBack,
+}
+
+/// Runs until SIGTERM or SIGINT, or until this node is taken out of its cluster for good.
+pub fn run(flags: Flags) -> Result<(), StartError> {
+    loop {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let end = runtime.block_on(serve(&flags));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        match end? {
+            End::Stopped => return Ok(()),
+            End::SetBack => set_aside(&flags.data_dir)?,
         }
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub fn run(flags: Flags) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(flags))
+/// Moves the data of a node that was set back into a folder of its own, so that it starts as a new node and nothing is deleted.
+fn set_aside(dir: &Path) -> Result<(), StartError> {
+    let into = dir.join(format!("set-aside-{}", Uuid::new_v4()));
+    std::fs::create_dir(&into)?;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with("set-aside-") {
+            std::fs::rename(entry.path(), into.join(entry.file_name()))?;
+        }
+    }
+    warn!("the old data is in {}; delete it once you are sure that nothing in it is missed", into.display());
+    Ok(())
 }
 
-async fn serve(flags: Flags) -> Result<(), StartError> {
+async fn serve(flags: &Flags) -> Result<End, StartError> {
     // Before anything is announced: whoever reads `ready` may send a signal at once.
     let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    std::fs::create_dir_all(&flags.data_dir)
-        .map_err(|cause| StartError::DataDir { path: flags.data_dir.display().to_string(), cause })?;
+    let options = StorageOptions { cache_bytes: flags.cache_size.0, ..StorageOptions::default() };
+    let storage = Arc::new(Storage::open(&flags.data_dir, &options)?);
     let mut identity = Identity::open(&flags.data_dir)?;
+    if identity.has_left() {
+        info!(
+            "this node was taken out of its cluster for good and does not come back; to use the machine again, start with \
+             another --data-dir or remove {}",
+            flags.data_dir.display()
+        );
+        return Ok(End::Stopped);
+    }
     let id = identity.id();
-    let (http_port, peer_port) = identity.ports();
-    let kept = |address: SocketAddr, port: Option<u16>| match (address.port(), port) {
-        (0, Some(port)) => SocketAddr::new(address.ip(), port),
-        _ => address,
-    };
-    let (http_at, peer_at) = (kept(flags.http, http_port), kept(flags.peer, peer_port));
-    let bound = server::bind(http_at).map_err(StartError::refused(http_at, "--http"))?;
-    let sockets = gossip::bind(peer_at).await.map_err(StartError::refused(peer_at, "--peer"))?;
-    let (http_at, peer_at) = (bound.address, sockets.1.local_addr()?);
+    let (http, (udp, tcp)) = bind(flags, &identity).await?;
+    let (http_at, peer_at) = (http.address, tcp.local_addr()?);
     identity.keep_ports(http_at.port(), peer_at.port())?;
+    let identity = Arc::new(Mutex::new(identity));
 
-    let (roster, members) = watch::channel(Arc::new(Roster::default()));
-    let (lead, leader) = watch::channel(Lead::default());
-    let cluster = Arc::new(OnceCell::new());
-    let keyspace = Arc::new(Keyspace::in_memory(leader.clone()));
-    let config = Config { voters: flags.voters.get(), replace_after: flags.replace_after.to_string() };
-    let own = (id, flags.name.clone(), http_at);
-    let admin = Admin::new(own, config, Arc::clone(&keyspace), members, leader, Arc::clone(&cluster));
+    let (roster_sender, roster) = watch::channel(Arc::new(Roster::default()));
+    let dialer = Dialer::default();
+    let options = replication::Options {
+        id,
+        name: flags.name.clone(),
+        priority: flags.priority,
+        heartbeat: flags.heartbeat.0,
+        election_timeout: flags.election_timeout.0,
+        compaction: Compaction { every: flags.snapshot_every.0, keep: flags.log_keep.0 },
+    };
+    let replication = Replication::start(options, storage.clone(), dialer.clone(), roster.clone()).await?;
+    let keyspace = Arc::new(Keyspace::new(replication.clone(), storage.state().clone()));
+    let admin = Admin::new(flags.name.clone(), keyspace.clone(), replication.clone(), storage.clone(), roster.clone());
+    let admin = Arc::new(admin);
     let max_value_size = usize::try_from(flags.max_value_size.0).unwrap_or(usize::MAX);
-    let http = bound.serve(Arc::new(AppState::new(id, keyspace, Arc::new(admin), max_value_size)))?;
+    let http = http.serve(Arc::new(AppState::new(id, keyspace.clone(), admin.clone(), max_value_size)))?;
     if !http_at.ip().is_loopback() || !peer_at.ip().is_loopback() {
         warn!("without keys or tokens, whoever reaches {http_at} or {peer_at} can read and write everything");
     }
     info!("ready: {} ({id}) serves clients on {http_at} and peers on {peer_at}", flags.name);
-    let discovery = discover(&flags, id, http_at, peer_at)?;
-    let joined = Joined { roster, lead, cluster: Arc::clone(&cluster) };
+
+    let discovery = discover(flags, id, &replication, http_at, peer_at)?;
+    let mut left = replication.left();
+    let joining =
+        Joining::new(flags.clone(), identity.clone(), replication.clone(), keyspace.clone(), admin, discovery.clone());
+    let mut set_back = joining.set_back();
     let end = tokio::select! {
-        ended = joining::run(&flags, identity, sockets, http_at, discovery.as_ref(), joined) => ended,
+        error = joining.run(udp, tcp, http_at, &dialer, roster_sender) => Err(error),
         name = asked_to_stop(&mut stop) => {
             info!("{name}: stopping; another one stops at once");
-            Ok(())
+            Ok(End::Stopped)
         }
+        _ = left.wait_for(|left| *left) => {
+            identity.lock().unwrap_or_else(PoisonError::into_inner).set_left()?;
+            info!("this node was taken out of its cluster for good; its data stays in {}", flags.data_dir.display());
+            Ok(End::Stopped)
+        }
+        _ = set_back.wait_for(|set_back| *set_back) => Ok(End::SetBack),
+        why = replication.failed() => Err(StartError::Failed(why)),
     };
+    let for_good = *replication.left().borrow();
     let stopping = async {
+        if end.is_ok() {
+            replication.step_aside().await;
+        }
+        keyspace.stop_waiting();
         http.stop().await;
         if let Some(discovery) = &discovery {
-            discovery.stop().await;
+            if for_good { discovery.leave().await } else { discovery.stop().await }
         }
-        if let Some(cluster) = cluster.get() {
+        if let Some(cluster) = joining.cluster() {
             let _: Result<_, _> = cluster.leave(GOODBYE).await;
         }
+        replication.shutdown().await;
     };
     tokio::select! {
         () = stopping => info!("stopped"),
@@ -140,17 +200,41 @@ async fn serve(flags: Flags) -> Result<(), StartError> {
     end
 }
 
-/// Registers with the registries that were named, and keeps registered.
-fn discover(flags: &Flags, id: Uuid, http: SocketAddr, peer: SocketAddr) -> Result<Option<Discovery>, StartError> {
+async fn bind(flags: &Flags, identity: &Identity) -> Result<(Bound, (UdpSocket, TcpListener)), StartError> {
+    let (http_port, peer_port) = identity.ports();
+    let kept = |address: SocketAddr, port: Option<u16>| match (address.port(), port) {
+        (0, Some(port)) => SocketAddr::new(address.ip(), port),
+        _ => address,
+    };
+    let refused = |address, flag| {
+        move |cause: io::Error| match cause.kind() {
+            io::ErrorKind::AddrInUse => StartError::InUse { address, flag },
+            _ => StartError::Listen { address, flag, cause },
+        }
+    };
+    let http_at = kept(flags.http, http_port);
+    let http = server::bind(http_at).map_err(refused(http_at, "--http"))?;
+    let peer_at = kept(flags.peer, peer_port);
+    let peer = gossip::bind(peer_at).await.map_err(refused(peer_at, "--peer"))?;
+    Ok((http, peer))
+}
+
+fn discover(
+    flags: &Flags,
+    id: Uuid,
+    replication: &Replication,
+    http_at: SocketAddr,
+    peer_at: SocketAddr,
+) -> Result<Option<Discovery>, StartError> {
     if flags.registry_address.is_empty() {
         return Ok(None);
     }
     let registration = Registration {
         name: flags.name.clone(),
         cluster: flags.cluster.clone(),
-        http: http.to_string(),
-        peer: peer.to_string(),
-        cluster_id: None,
+        http: http_at.to_string(),
+        peer: peer_at.to_string(),
+        cluster_id: replication.cluster_id(),
         advertise: flags.advertise.clone(),
         bootstrap_expect: flags.bootstrap_expect.get(),
     };

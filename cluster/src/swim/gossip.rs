@@ -10,7 +10,7 @@ use super::event::Event;
 use super::io::{MAX_BROADCAST, MAX_MESSAGE, Output, Refused};
 use super::member::MemberState;
 use super::membership::Teller;
-use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, VERSIONS, WireError, head};
+use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, Statement, VERSIONS, WireError, head};
 use super::{Stamp, Swim};
 use crate::time::Now;
 
@@ -36,7 +36,9 @@ impl Swim {
 
     /// Tells one member what we have to tell, our own word first.
     pub(super) fn send_news(&mut self, now: Now, to: Uuid, address: SocketAddr) {
-        let own = self.statements(now.mono, self.identity.id).next().map(Message::Statement);
+        let id = self.identity.id;
+        let life = self.own.life.clone().filter(|_| self.own.announced);
+        let own = life.map(|life| Message::Statement(Statement::Alive { id, life }));
         self.send(now, Some(to), address, own.as_ref());
     }
 

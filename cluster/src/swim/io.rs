@@ -97,7 +97,8 @@ pub enum Output {
         stream: StreamId,
     },
     /// Write it to the disk, in place of the one before, sync it, then say [`Input::StampPersisted`]. Until then it is not used.
-    /// If the disk refuses, say nothing: the member goes on with the stamp that it has, and stays silent if it has none.
+    /// If the disk refuses, try again until it does not: meanwhile the member goes on with the stamp that it has, cannot refute, and is
+    /// silent if it has none.
     PersistStamp {
         /// What to hand back as [`Identity::last_stamp`](super::Identity::last_stamp) at the next start.
         stamp: Stamp,

@@ -31,6 +31,8 @@ pub(super) struct Peer {
     /// The age of its row's removal: that which it had, and when it had it. Kept apart, because an age may reach back to before
     /// our own clock's origin.
     pub(super) removed: Option<(Duration, Mono)>,
+    /// Who said so first, if it is suspected: passed on as it was said, so that nobody takes hearsay for a second witness.
+    pub(super) accuser: Option<Uuid>,
     pub(super) old_boots: Vec<u64>,
     pub(super) duplicate_until: Option<Mono>,
 }
@@ -68,8 +70,8 @@ impl Swim {
             Statement::Removed { age_secs, .. } => Duration::from_secs(u64::from(*age_secs)),
             Statement::Alive { .. } | Statement::Suspect { .. } => Duration::ZERO,
         };
-        if age >= self.config.tombstone_ttl {
-            // Its time was over while it was under way. Taken in, it would go round for ever.
+        if age >= self.tombstone_told_for() {
+            // Whoever does not know of it by now need not. Taken in, it would go round for ever.
             return false;
         }
         if !self.set.contains_key(&id) && self.set.len() >= self.config.max_members {
@@ -84,7 +86,7 @@ impl Swim {
             Statement::Removed { removal, .. } => row.remove(*removal),
         };
         let (row, current) = (row.clone(), is_current(row, &statement));
-        self.note_age(now.mono, &row, &statement, age, changed);
+        self.note_source(now.mono, &row, &statement, age, changed);
         if !changed {
             return false;
         }
@@ -96,9 +98,14 @@ impl Swim {
         state_before == Some(MemberState::Alive) && row.state() != state_before
     }
 
-    /// Keeps the age of a row's tombstone: the highest that was heard for this removal.
-    fn note_age(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
+    /// Keeps who accused, and the age of a row's tombstone: the highest that was heard for this removal.
+    fn note_source(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
         let peer = self.peers.entry(statement.id()).or_default();
+        if let Statement::Suspect { by, .. } = statement
+            && changed
+        {
+            peer.accuser = Some(*by);
+        }
         let Statement::Removed { removal, .. } = statement else { return };
         if changed || (row.removal == Some(*removal) && age > peer.tombstone_age(now)) {
             peer.removed = Some((age, now));
@@ -182,13 +189,24 @@ impl Swim {
         self.timers.set(now + after, Timer::SuspicionEnds { id, stamp });
     }
 
-    /// What the full state says of a member. Removals that a newer life has outlived go along: they are in the dictionaries.
+    /// What the full state says of a member. Removals that a newer life has outlived go along: they are in the dictionaries. A removal
+    /// comes before the life that it ends, so that nobody sees the dead rise while reading.
     pub(super) fn statements(&self, now: Mono, id: Uuid) -> impl Iterator<Item = Statement> {
         let row = self.set.get(&id);
+        let told = self.peers.get(&id).is_none_or(|peer| peer.tombstone_age(now) < self.tombstone_told_for());
+        // A dead one whose tombstone is told no more is not told of at all: without it, it would seem alive.
+        let row = row.filter(|row| told || row.standing_removal().is_none());
         let ours = id == self.identity.id;
         let alive = row.and_then(|row| row.life.clone()).filter(|_| !ours || self.own.announced);
         let alive = alive.map(|life| Statement::Alive { id, life });
-        [alive, self.suspicion_of(id), self.removal_of(now, id)].into_iter().flatten()
+        let (suspicion, removal) = (self.suspicion_of(id), self.removal_of(now, id));
+        [removal.filter(|_| told), suspicion, alive].into_iter().flatten()
+    }
+
+    /// Tombstones are told of for three quarters of their time, and kept for all of it: as long as members count it alike within the
+    /// last quarter, none hears of a removal again that it has just forgotten.
+    fn tombstone_told_for(&self) -> Duration {
+        self.config.tombstone_ttl / 4 * 3
     }
 
     /// The accusation that stands against a member, for it to hear first.
@@ -211,7 +229,8 @@ impl Swim {
 
     fn suspicion_of(&self, id: Uuid) -> Option<Statement> {
         let stamp = self.set.get(&id)?.suspicion()?;
-        Some(Statement::Suspect { id, stamp, by: self.identity.id })
+        let by = self.peers.get(&id).and_then(|peer| peer.accuser).unwrap_or(self.identity.id);
+        Some(Statement::Suspect { id, stamp, by })
     }
 
     fn removal_of(&self, now: Mono, id: Uuid) -> Option<Statement> {

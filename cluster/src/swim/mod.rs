@@ -103,6 +103,8 @@ pub struct Swim {
     probes: Probes,
     suspicions: Suspicions,
     news: Dissemination,
+    /// Whether the gossip tick is running: only while there is something to tell somebody.
+    gossip_runs: bool,
     seen: Seen,
     streams: Streams,
     seeds: Seeds,
@@ -133,6 +135,7 @@ impl Swim {
             probes: Probes::new(rng.random()),
             suspicions: Suspicions::default(),
             news: Dissemination::new(config.broadcast_queue, config.broadcast_age),
+            gossip_runs: false,
             seen: Seen::default(),
             streams: Streams::default(),
             seeds: Seeds::default(),
@@ -193,6 +196,12 @@ impl Swim {
         while let Some((due, timer)) = self.timers.pop_due(now.mono) {
             self.handle_timer(now, due, timer);
         }
+        let to_tell = !self.news.is_empty() && !self.roster.is_empty() && !self.leaving.is_over();
+        if to_tell && !self.gossip_runs {
+            self.gossip_runs = true;
+            let wait = self.jittered(self.config.gossip_interval);
+            self.timers.set(now.mono + wait, Timer::Gossip);
+        }
         done
     }
 
@@ -208,10 +217,9 @@ impl Swim {
     }
 
     /// What happens again and again, and how often.
-    fn periods(&self) -> [(Duration, Timer); 5] {
+    fn periods(&self) -> [(Duration, Timer); 4] {
         [
             (self.config.probe_interval, Timer::Probe),
-            (self.config.gossip_interval, Timer::Gossip),
             (self.config.exchange_interval, Timer::Exchange),
             (self.config.dead_probe_interval, Timer::DeadProbe),
             (self.sweep_interval(), Timer::Sweep),
@@ -230,7 +238,10 @@ impl Swim {
             Timer::ProbeEnds { seq } => self.end_probe(now, due, seq),
             Timer::RelayEnds { seq } => self.probes.end_relay(seq),
             Timer::SuspicionEnds { id, stamp } => self.end_suspicion(now, due, id, stamp),
-            Timer::Gossip => self.gossip(now),
+            Timer::Gossip => {
+                self.gossip_runs = false;
+                self.gossip(now);
+            }
             Timer::Exchange => self.exchange_with_someone(now),
             Timer::DeadProbe => self.probe_a_dead_one(now),
             Timer::Seeds { round } => self.try_seeds(now, round),

@@ -170,8 +170,7 @@ impl From<AdminError> for ApiError {
             AdminError::Invalid { .. } => Self::bad_request(message),
             AdminError::Conflict { .. } => Self::new(ErrorCode::Conflict, message),
             AdminError::NoLeader { .. } => Self::new(ErrorCode::NoLeader, message),
-            AdminError::NotLeader { leader } => Self { leader, ..Self::new(ErrorCode::NotLeader, message) },
-            AdminError::Timeout => Self::new(ErrorCode::Timeout, message),
+            AdminError::Timeout { .. } => Self::new(ErrorCode::Timeout, message),
             AdminError::NotReady { .. } => Self::new(ErrorCode::NotReady, message),
             AdminError::Write(error) => error.into(),
         }
@@ -187,5 +186,52 @@ impl From<ReadError> for ApiError {
             ReadError::NotReady { .. } => Self::new(ErrorCode::NotReady, message),
             ReadError::Storage { .. } => Self::internal(message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason() -> String {
+        "n2 is gone".to_owned()
+    }
+
+    #[test]
+    fn every_failed_write_says_what_became_of_it() {
+        let cases = [
+            (WriteError::NoLeader { reason: reason() }, 503, ErrorCode::NoLeader, Outcome::NotApplied),
+            (WriteError::NotLeader { leader: Some("h:1".into()) }, 503, ErrorCode::NotLeader, Outcome::NotApplied),
+            (WriteError::Unknown, 504, ErrorCode::Timeout, Outcome::Unknown),
+            (WriteError::Overloaded, 429, ErrorCode::Overloaded, Outcome::NotApplied),
+            (WriteError::DiskFull, 507, ErrorCode::DiskFull, Outcome::NotApplied),
+            (WriteError::NotReady { reason: reason() }, 503, ErrorCode::NotReady, Outcome::NotApplied),
+        ];
+        for (error, status, code, outcome) in cases {
+            let answered = ApiError::from(error.clone()).of_write();
+            assert_eq!((answered.status().as_u16(), answered.code), (status, code), "{error}");
+            assert_eq!(answered.outcome, Some(outcome), "{error}");
+            let response = answered.into_response();
+            let retry = response.headers().contains_key(header::RETRY_AFTER);
+            assert_eq!(retry, matches!(status, 429 | 503), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_write_was_not_applied_and_a_failed_one_may_be() {
+        assert_eq!(ApiError::bad_request("x").of_write().outcome, Some(Outcome::NotApplied));
+        assert_eq!(ApiError::overloaded().of_write().outcome, Some(Outcome::NotApplied));
+        assert_eq!(ApiError::internal("x").of_write().outcome, Some(Outcome::Unknown));
+        assert_eq!(
+            ApiError::from(AdminError::Timeout { reason: "late".to_owned() }).of_write().outcome,
+            Some(Outcome::Unknown)
+        );
+    }
+
+    #[test]
+    fn inner_causes_are_for_the_log_only() {
+        let error = ApiError::from(ReadError::Storage { reason: "/data/state.7: bad checksum".to_owned() });
+        assert_eq!((error.status().as_u16(), error.cause.as_deref()), (500, Some("/data/state.7: bad checksum")));
+        assert!(!error.message.contains("/data"));
     }
 }

@@ -105,7 +105,7 @@ impl Metrics {
 }
 
 /// `GET /metrics`.
-pub(super) fn get(app: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(app: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     Query::parse(request.query_string())?.finish()?;
     let mut text = Text::default();
     text.family("muster_build_info", Kind::Gauge, "Always 1; the label says which version runs.");
@@ -116,6 +116,6 @@ pub(super) fn get(app: &AppState, request: &HttpRequest) -> Result<HttpResponse,
     let bodies = app.load.body_bytes();
     text.single("muster_http_body_bytes", Kind::Gauge, "Bytes of bodies received and not yet written.", bodies);
     process(&mut text);
-    app.admin.collect(&mut text);
+    app.admin.collect(&mut text).await;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT)).body(text.into_string()))
 }

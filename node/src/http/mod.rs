@@ -93,7 +93,7 @@ async fn handle(app: &AppState, request: &HttpRequest, payload: Payload, at: At<
         (Route::Remove, Verb::Post) => cluster::remove(app, request, payload, varying).await,
         (Route::Live, Verb::Get | Verb::Head) => health::live(request),
         (Route::Ready, Verb::Get | Verb::Head) => health::ready(app, request).await,
-        (Route::Metrics, Verb::Get | Verb::Head) => metrics::get(app, request),
+        (Route::Metrics, Verb::Get | Verb::Head) => metrics::get(app, request).await,
         (Route::OpenApi, Verb::Get | Verb::Head) => openapi::get(request),
         (Route::Dashboard, Verb::Get | Verb::Head) => dashboard::get(request),
         (route, _) => Err(ApiError::method_not_allowed(ROUTES[route as usize].2)),

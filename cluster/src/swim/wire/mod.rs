@@ -81,7 +81,8 @@ impl fmt::Display for ClusterHash {
 /// Longest datagram: below an Ethernet MTU of 1,500 after IPv6 and UDP headers, with 52 bytes to spare for a tunnel.
 pub const PACKET_BUDGET: usize = 1_400;
 
-/// Longest body of a frame: [`MAX_ROWS`] records would not fit with the longest metadata; those of a cluster of twenty thousand do.
+/// Longest body of a frame: the records of 25,000 members with the longest metadata, of 150,000 without any. What does not fit into one goes
+/// with another.
 pub const MAX_FRAME: usize = 16 << 20;
 
 /// Length of what stands before each frame's body.

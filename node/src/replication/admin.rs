@@ -1,0 +1,234 @@
+//! What only the leader does: handing over, and taking nodes out for good. Other nodes carry the request to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_cluster::swim::MemberState;
+use openraft::async_runtime::WatchReceiver;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::call_lane::CallError;
+use super::types::NodeId;
+use super::wire::{AdminCall, AdminRefusal, Answer, Call};
+use super::{Replication, policy, settings};
+use crate::kv::{Operation, Write};
+
+/// A planned hand-over takes a few milliseconds; one that takes this long has failed.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request waits for the membership to change before it says that it goes on by itself.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request waits for a leader and for its answer: the removal and a hand-over before it.
+const CARRY_TIMEOUT: Duration = Duration::from_secs(13);
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Why something that only the leader does was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminFailure {
+    /// No such member. Nothing was done.
+    #[error("{0}")]
+    NotFound(String),
+    /// It contradicts what stands. Nothing was done.
+    #[error("{0}")]
+    Conflict(String),
+    /// Nobody leads. Nothing was done.
+    #[error("nobody leads: {0}; nothing was done")]
+    NoLeader(String),
+    /// Begun, not seen to end in time.
+    #[error("{0}")]
+    Timeout(String),
+}
+
+impl Replication {
+    /// Hands the leadership to `to`, or to the voter that is best placed.
+    pub async fn transfer(self: &Arc<Self>, to: Option<Uuid>) -> Result<(), AdminFailure> {
+        self.admin(AdminCall::TransferLeader(to)).await
+    }
+
+    /// Takes a live member out for good.
+    pub async fn leave(self: &Arc<Self>, id: Uuid) -> Result<(), AdminFailure> {
+        self.admin(AdminCall::Leave(id)).await
+    }
+
+    /// Takes a dead member out for good.
+    pub async fn remove(self: &Arc<Self>, id: Uuid) -> Result<(), AdminFailure> {
+        self.admin(AdminCall::Remove(id)).await
+    }
+
+    /// Has the leader do it, whoever that is by the time.
+    async fn admin(self: &Arc<Self>, call: AdminCall) -> Result<(), AdminFailure> {
+        let deadline = Instant::now() + CARRY_TIMEOUT;
+        loop {
+            let result = match self.leader() {
+                Some(leader) if leader == self.me() => self.admin_here(call.clone()).await,
+                Some(leader) => {
+                    let lane = self.peers.calls(NodeId(leader));
+                    match lane.call(Call::Admin(call.clone()), CARRY_TIMEOUT).await {
+                        Ok(Answer::Admin(result)) => result,
+                        Ok(_) | Err(CallError::Unsent(_) | CallError::Overloaded) => Err(AdminRefusal::NotLeader(None)),
+                        Err(CallError::Lost(why)) => Err(AdminRefusal::Timeout(format!(
+                            "the leader gave no answer ({why}); whether it was done shows in the members"
+                        ))),
+                    }
+                }
+                None => Err(AdminRefusal::NotLeader(None)),
+            };
+            return match result {
+                Ok(()) => Ok(()),
+                Err(AdminRefusal::NotLeader(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+                Err(AdminRefusal::NotLeader(_)) => Err(AdminFailure::NoLeader(self.why_no_leader())),
+                Err(AdminRefusal::NotFound(why)) => Err(AdminFailure::NotFound(why)),
+                Err(AdminRefusal::Conflict(why)) => Err(AdminFailure::Conflict(why)),
+                Err(AdminRefusal::Timeout(why)) => Err(AdminFailure::Timeout(why)),
+            };
+        }
+    }
+
+    /// Does it as the leader.
+    pub(super) async fn admin_here(self: &Arc<Self>, call: AdminCall) -> Result<(), AdminRefusal> {
+        if self.leader() != Some(self.me()) {
+            return Err(AdminRefusal::NotLeader(self.leader()));
+        }
+        match call {
+            AdminCall::TransferLeader(to) => self.hand_over(to).await,
+            AdminCall::Leave(id) => self.take_out(id, true).await,
+            AdminCall::Remove(id) => self.take_out(id, false).await,
+            AdminCall::YouHaveLeft => Ok(()),
+        }
+    }
+
+    /// Hands over and waits until the other leads.
+    pub(super) async fn hand_over(&self, to: Option<Uuid>) -> Result<(), AdminRefusal> {
+        let roster = self.roster.borrow().clone();
+        let voters = self.voters();
+        let to = match to {
+            Some(to) if to == self.me() => return Ok(()),
+            Some(to) if !voters.contains(&to) => {
+                let name = roster.name(to);
+                return Err(match roster.members.get(&to) {
+                    Some(_) => AdminRefusal::Conflict(format!("{name} does not vote, and only a voter can lead")),
+                    None => AdminRefusal::NotFound(format!("there is no member {to}")),
+                });
+            }
+            Some(to) => to,
+            None => self.best_successor(&voters).ok_or_else(|| {
+                AdminRefusal::Conflict(
+                    "there is no other live voter to hand over to; this node goes on leading".to_owned(),
+                )
+            })?,
+        };
+        let mut leadership = self.leadership.clone();
+        let stopped =
+            |error: openraft::errors::Fatal<_>| AdminRefusal::Conflict(format!("the engine has stopped: {error}"));
+        self.raft.trigger().transfer_leader(NodeId(to)).await.map_err(stopped)?;
+        let leads = leadership.wait_for(|now| now.leader == Some(to));
+        match timeout(TRANSFER_TIMEOUT, leads).await {
+            Ok(Ok(_)) => {
+                log::info!("handed the leadership over to {}", roster.name(to));
+                Ok(())
+            }
+            _ => Err(AdminRefusal::Timeout(format!(
+                "{} did not take over within {TRANSFER_TIMEOUT:?}; whoever leads now shows in the members",
+                roster.name(to)
+            ))),
+        }
+    }
+
+    /// The live voter with the most of the log, and among those the highest priority.
+    fn best_successor(&self, voters: &BTreeSet<Uuid>) -> Option<Uuid> {
+        let roster = self.roster.borrow().clone();
+        let matched = self.matched();
+        let live = |id: &&Uuid| {
+            roster.members.get(*id).is_some_and(|entry| entry.state == MemberState::Alive) || self.reached(**id)
+        };
+        let rank = |id: &Uuid| {
+            let index = matched.get(id).copied().flatten();
+            (index, roster.members.get(id).map(|entry| entry.card.priority), *id)
+        };
+        voters.iter().filter(|id| **id != self.me()).filter(live).copied().max_by_key(rank)
+    }
+
+    /// Notes in the replicated configuration that the node is out for good; the [steward](super::steward) does the rest.
+    async fn take_out(self: &Arc<Self>, id: Uuid, wants_live: bool) -> Result<(), AdminRefusal> {
+        let roster = self.roster.borrow().clone();
+        let name = roster.name(id);
+        let (voters, replicas) = (self.voters(), self.replicas());
+        if !replicas.contains(&id) && !roster.members.contains_key(&id) {
+            return Err(AdminRefusal::NotFound(format!("there is no member {id}")));
+        }
+        let live = |id: &Uuid| {
+            *id == self.me() || roster.members.get(id).is_some_and(|entry| entry.state == MemberState::Alive)
+        };
+        match (live(&id), wants_live) {
+            (true, false) => {
+                return Err(AdminRefusal::Conflict(format!(
+                    "{name} is alive; `muster leave` takes a live node out. Nothing was changed"
+                )));
+            }
+            (false, true) => {
+                return Err(AdminRefusal::Conflict(format!(
+                    "{name} does not answer; `muster remove` takes a dead node out. Nothing was changed"
+                )));
+            }
+            _ => {}
+        }
+        let live_voters: BTreeSet<Uuid> = voters.iter().filter(|id| live(id)).copied().collect();
+        if voters.contains(&id) && !policy::may_leave(&voters, &live_voters, id) {
+            return Err(AdminRefusal::Conflict(format!(
+                "without {name} the live voters would be no majority ({} of {} voters are alive); nothing was changed",
+                live_voters.len(),
+                voters.len()
+            )));
+        }
+        if id == self.me() {
+            self.hand_over(None).await?;
+            return Err(AdminRefusal::NotLeader(self.leader()));
+        }
+        let operation = Operation::Configure { name: settings::removed(id), value: name.clone() };
+        let noted = self.proposer.propose(vec![Write { operation, idempotency: None }], true);
+        let noted = timeout(REMOVAL_TIMEOUT, noted).await;
+        if !matches!(noted, Ok(Ok(_))) {
+            return Err(AdminRefusal::NotLeader(self.leader()));
+        }
+        self.wait_gone(id, &name).await
+    }
+
+    async fn wait_gone(&self, id: Uuid, name: &str) -> Result<(), AdminRefusal> {
+        let waiting = self.raft.wait(Some(REMOVAL_TIMEOUT));
+        let gone = waiting.metrics(
+            |metrics| metrics.committed_membership_config.membership().get_node(&NodeId(id)).is_none(),
+            "a member to be gone",
+        );
+        gone.await.map(|_| ()).map_err(|_| {
+            AdminRefusal::Timeout(format!(
+                "{name} is noted as taken out, but the membership did not change within {REMOVAL_TIMEOUT:?}; \
+                 it will as soon as a majority can agree"
+            ))
+        })
+    }
+
+    /// Who votes.
+    pub fn voters(&self) -> BTreeSet<Uuid> {
+        self.raft.server_metrics().borrow_watched().membership_config.membership().voter_ids().map(Uuid::from).collect()
+    }
+
+    /// Who replicates without a vote.
+    pub fn learners(&self) -> BTreeSet<Uuid> {
+        self.raft
+            .server_metrics()
+            .borrow_watched()
+            .membership_config
+            .membership()
+            .learner_ids()
+            .map(Uuid::from)
+            .collect()
+    }
+
+    fn replicas(&self) -> BTreeSet<Uuid> {
+        self.voters().union(&self.learners()).copied().collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! Entries and heartbeats: one ordered, pipelined stream for each direction between two nodes.
+//!
+//! openraft opens a *session* for each burst of entries and dozens a second for heartbeats, so the socket outlives the session:
+//! it belongs to the [`AppendLane`], and a frame's number carries the session (upper half) and its place in it (lower half),
+//! so that a late answer to an earlier session is recognised and dropped. No task stands between openraft and the socket: a
+//! lone writer's time goes to hand-overs between threads, and each would add one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::future::{FutureExt, MaybeDone, maybe_done};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until};
+
+use super::frame::{self, FrameReader};
+use super::peers::{PeerStream, Peers, ReadHalf, WriteHalf};
+use super::types::{LogId, NodeId, Raft, TypeConfig};
+use super::wire::APPEND_STREAM;
+
+/// Requests that may be under way at once: enough to keep a disk busy, little enough that a conflict wastes little.
+const PIPELINE: usize = 64;
+/// A peer that does not answer for so long is given up and dialled anew. Far above a heartbeat, because a disk that stalls for a moment
+/// is no lost peer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The sending end, towards one peer.
+pub(crate) struct AppendLane {
+    peers: Peers,
+    target: NodeId,
+    connection: Option<Connection>,
+    session: u32,
+}
+
+struct Connection {
+    reader: FrameReader<ReadHalf>,
+    writer: WriteHalf,
+    buffer: BytesMut,
+    /// A frame is partly written: if the session is dropped now, the stream is of no use.
+    torn: bool,
+}
+
+struct Pending {
+    number: u64,
+    before: Option<LogId>,
+    last: Option<LogId>,
+    deadline: Instant,
+}
+
+struct Session<'s, S> {
+    lane: &'s mut AppendLane,
+    input: Option<S>,
+    pending: VecDeque<Pending>,
+    sent: u32,
+}
+
+type AppendResult = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
+
+impl AppendLane {
+    pub(crate) fn new(peers: Peers, target: NodeId) -> Self {
+        Self { peers, target, connection: None, session: 0 }
+    }
+
+    /// Sends what `input` gives and yields the answers in order; ends when `input` has ended and all is answered, or behind
+    /// the first error.
+    pub(crate) async fn stream<'s, S>(
+        &'s mut self,
+        input: S,
+    ) -> Result<BoxStream<'s, AppendResult>, RPCError<TypeConfig>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        if self.connection.as_ref().is_none_or(|connection| connection.torn) {
+            self.connection = None;
+            let opened = self.peers.open(self.target, APPEND_STREAM).await;
+            let (reader, writer) = opened.map_err(|error| error.unreachable())?.into_split();
+            self.connection =
+                Some(Connection { reader: FrameReader::new(reader), writer, buffer: BytesMut::new(), torn: false });
+        }
+        self.session = self.session.wrapping_add(1);
+        let session = Session { lane: self, input: Some(input), pending: VecDeque::new(), sent: 0 };
+        Ok(Box::pin(stream::unfold(Some(session), |session| async move {
+            let mut session = session?;
+            match session.step().await {
+                Ok(None) => None,
+                Ok(Some(Ok(matched))) => Some((Ok(Ok(matched)), Some(session))),
+                Ok(Some(Err(refused))) => Some((Ok(Err(refused)), None)),
+                Err(error) => {
+                    session.lane.connection = None;
+                    Some((Err(RPCError::Network(NetworkError::new(&error))), None))
+                }
+            }
+        })))
+    }
+}
+
+impl<S> Session<'_, S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin,
+{
+    /// The next answer; `None` when there is none to come.
+    async fn step(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
+        let lost = || io::Error::new(io::ErrorKind::NotConnected, "the stream was given up");
+        loop {
+            let connection = self.lane.connection.as_mut().ok_or_else(lost)?;
+            let deadline = self.pending.front().map(|first| first.deadline);
+            let room = self.pending.len() < PIPELINE;
+            if self.input.is_none() && deadline.is_none() {
+                return Ok(None);
+            }
+            let next_request = async {
+                match &mut self.input {
+                    Some(input) if room => input.next().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                request = next_request => match request {
+                    Some(request) => self.send(&request).await?,
+                    None => self.input = None,
+                },
+                answer = connection.reader.next::<AppendEntriesResponse<TypeConfig>>() => match answer? {
+                    Some((number, answer)) => if let Some(result) = self.answered(number, answer) {
+                        return Ok(Some(result));
+                    },
+                    None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the stream")),
+                },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {ANSWER_TIMEOUT:?}")));
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> io::Result<()> {
+        let Some(connection) = self.lane.connection.as_mut() else { return Ok(()) };
+        let number = u64::from(self.lane.session) << 32 | u64::from(self.sent);
+        self.sent = self.sent.wrapping_add(1);
+        connection.buffer.clear();
+        frame::put(&mut connection.buffer, number, request)?;
+        connection.torn = true;
+        connection.writer.write_all(&connection.buffer).await?;
+        connection.torn = false;
+        let before = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(before);
+        self.pending.push_back(Pending { number, before, last, deadline: Instant::now() + ANSWER_TIMEOUT });
+        Ok(())
+    }
+
+    /// `None` for the answer to an earlier session.
+    fn answered(
+        &mut self,
+        number: u64,
+        answer: AppendEntriesResponse<TypeConfig>,
+    ) -> Option<StreamAppendResult<TypeConfig>> {
+        let asked = self.pending.pop_front_if(|first| first.number == number)?;
+        let partial = matches!(&answer, AppendEntriesResponse::PartialSuccess(reached) if *reached != asked.last);
+        if partial {
+            // What follows in the pipeline cannot fit behind it: take no more and let openraft begin again from there.
+            self.input = None;
+            self.pending.clear();
+        }
+        Some(answer.into_stream_result(asked.before, asked.last))
+    }
+}
+
+/// Told of every request that a leader's stream brings, so that the election knows when it was last heard.
+pub(crate) trait LeaderHeard: Send + Sync {
+    /// `from` sent entries or a heartbeat that was not refused for its term.
+    fn heard(&self, from: NodeId);
+}
+
+/// The receiving end: hands each request to openraft in the order of arrival and answers in that order, until the
+/// peer closes the stream.
+pub(crate) async fn serve(raft: &Raft, from: NodeId, stream: PeerStream, heard: &dyn LeaderHeard) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = FrameReader::new(reader);
+    let mut pending = VecDeque::new();
+    let mut buffer = BytesMut::new();
+    loop {
+        let room = pending.len() < PIPELINE;
+        tokio::select! {
+            request = reader.next::<AppendEntriesRequest<TypeConfig>>(), if room => {
+                let Some((number, request)) = request? else { return Ok(()) };
+                let raft = raft.clone();
+                let mut append = Box::pin(maybe_done(async move { raft.append_entries(request).await }));
+                // The first poll puts the request into openraft's queue: polled here, they enter it in order.
+                let _ = append.as_mut().now_or_never();
+                pending.push_back((number, append));
+            }
+            (number, answer) = first(&mut pending), if !pending.is_empty() => {
+                let answer = answer.map_err(io::Error::other)?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    heard.heard(from);
+                }
+                buffer.clear();
+                frame::put(&mut buffer, number, &answer)?;
+                writer.write_all(&buffer).await?;
+            }
+        }
+    }
+}
+
+type Waiting<F> = VecDeque<(u64, std::pin::Pin<Box<MaybeDone<F>>>)>;
+
+/// Waits for the first of the waiting requests and takes it out. Cancel-safe.
+async fn first<F: Future>(pending: &mut Waiting<F>) -> (u64, F::Output) {
+    loop {
+        if let Some((_, append)) = pending.front_mut() {
+            append.as_mut().await;
+        }
+        if let Some((number, mut append)) = pending.pop_front()
+            && let Some(output) = append.as_mut().take_output()
+        {
+            return (number, output);
+        }
+        if pending.is_empty() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

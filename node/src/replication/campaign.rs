@@ -1,0 +1,253 @@
+//! Drives the bully election: who campaigns, and when. Who rules is decided by openraft's vote alone.
+//!
+//! The election core of the cluster library is fed with what this node sees (entries and heartbeats that arrive, what gossip says
+//! of the leader, streams that break, who can be reached) and says when to campaign. A campaign is openraft's, with pre-vote, so a node that
+//! cannot win changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use muster_cluster::election::{Activity, Config, Election, Freshness, Input, Message, Output};
+use muster_cluster::swim::MemberState;
+use muster_cluster::time::Mono;
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::TransferLeaderRequest;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+use uuid::Uuid;
+
+use super::call_lane::CallError;
+use super::leadership::{Contact, Leadership};
+use super::peers::{OpenFailure, Peers};
+use super::types::{NodeId, Raft};
+use super::wire::{CALL_STREAM, Call};
+use crate::roster::Roster;
+
+/// Messages of peers that wait for the core. Full: the newest is dropped, as a network may.
+pub(crate) const MAILBOX: usize = 256;
+/// How often the core hears whether the leader was heard: well below a heartbeat, so that it is never the slower one.
+const LISTEN: Duration = Duration::from_millis(20);
+/// A ping that has no answer by then counts as out of reach: a heartbeat and a half.
+const PING_TIMEOUT: Duration = Duration::from_millis(75);
+/// How often peers are pinged while somebody leads. Without a leader it is every [`PING_TIMEOUT`].
+const PING_CALM: Duration = Duration::from_secs(1);
+
+/// What the driver works with.
+pub(crate) struct Means {
+    pub(crate) me: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) peers: Peers,
+    pub(crate) priority: i32,
+    pub(crate) config: Config,
+    pub(crate) contact: Arc<Contact>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) roster: watch::Receiver<Arc<Roster>>,
+    /// Whether this node may vote and stand: not before it has heard from the cluster, never once it was set back.
+    pub(crate) may_vote: watch::Receiver<bool>,
+    /// A stopping node does not stand.
+    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) mail: mpsc::Receiver<(Uuid, Vec<u8>)>,
+    pub(crate) activity: watch::Sender<Activity>,
+}
+
+/// What background checks report.
+enum Finding {
+    Reach(Uuid, bool),
+    Dead(Uuid),
+}
+
+/// Runs until the node stops.
+pub(crate) async fn run(mut means: Means) -> Result<(), muster_cluster::election::ConfigError> {
+    let mut election = Election::new(means.me.0, means.config.clone())?;
+    if means.may_vote.wait_for(|may| *may).await.is_err() {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let clock = move || Mono::new(started.elapsed());
+    let (findings, mut found) = mpsc::channel(MAILBOX);
+    let mut broken = means.contact.broken();
+    let mut listen = tokio::time::interval(LISTEN);
+    listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut known = Known::default();
+    known.refresh(&means, &mut election, clock());
+    election.handle(clock(), Input::Start);
+    loop {
+        while let Some(output) = election.poll() {
+            perform(&means, output, &findings).await;
+        }
+        means.activity.send_if_modified(|activity| std::mem::replace(activity, election.activity()) != *activity);
+        let due = election.next_deadline().map(|at| started + at.since_origin());
+        tokio::select! {
+            () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                // What may start an election is preceded by what it is decided on.
+                known.refresh(&means, &mut election, clock());
+                election.handle(clock(), Input::Tick);
+            }
+            mail = means.mail.recv() => {
+                let Some((from, bytes)) = mail else { return Ok(()) };
+                if let Ok(message) = Message::decode(&bytes) {
+                    known.refresh(&means, &mut election, clock());
+                    election.handle(clock(), Input::Message { from, message });
+                }
+            }
+            finding = found.recv() => match finding {
+                Some(Finding::Reach(peer, reachable)) => election.handle(clock(), Input::Reachable { peer, reachable }),
+                Some(Finding::Dead(leader)) => {
+                    known.refresh(&means, &mut election, clock());
+                    election.handle(clock(), Input::LeaderDead { leader });
+                }
+                None => return Ok(()),
+            },
+            changed = means.leadership.changed() => {
+                if changed.is_err() { return Ok(()) }
+                known.refresh(&means, &mut election, clock());
+            }
+            changed = means.roster.changed() => {
+                if changed.is_err() { return Ok(()) }
+                known.refresh(&means, &mut election, clock());
+            }
+            _ = broken.changed() => {
+                let peer = *broken.borrow_and_update();
+                if let Some(peer) = peer && means.leadership.borrow().leader == Some(peer.0) {
+                    tokio::spawn(verify_death(means.peers.clone(), peer, findings.clone()));
+                }
+            }
+            _ = listen.tick() => {
+                known.refresh(&means, &mut election, clock());
+                known.ping(&means, &findings);
+            }
+        }
+    }
+}
+
+/// What the core has been told, so that only changes are told again.
+#[derive(Default)]
+struct Known {
+    electorate: BTreeSet<Uuid>,
+    leadership: Option<(Option<Uuid>, u64)>,
+    suspected: BTreeMap<Uuid, u64>,
+    heard: Option<Instant>,
+    pinged: Option<Instant>,
+}
+
+impl Known {
+    fn refresh(&mut self, means: &Means, election: &mut Election, now: Mono) {
+        {
+            let metrics = means.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let voters: BTreeSet<Uuid> = metrics.membership_config.membership().voter_ids().map(Uuid::from).collect();
+            if voters != self.electorate {
+                self.electorate.clone_from(&voters);
+                election.handle(now, Input::Electorate(voters));
+            }
+        }
+        let last = means.raft.data_metrics().borrow_watched().last_log;
+        let freshness = last.map(|last| Freshness { term: last.committed_leader_id().term, index: last.index });
+        election.handle(now, Input::Rank { freshness: freshness.unwrap_or_default(), priority: means.priority });
+
+        let Leadership { leader, term, .. } = *means.leadership.borrow();
+        let me = means.me.0;
+        if self.leadership != Some((leader, term)) {
+            let led = matches!(self.leadership, Some((Some(before), _)) if before == me);
+            self.leadership = Some((leader, term));
+            self.suspected.clear();
+            match leader {
+                Some(leader) if leader == me => election.handle(now, Input::Won { term }),
+                _ if led => election.handle(now, Input::SteppedDown { term }),
+                _ => {}
+            }
+        }
+        let Some(leader) = leader.filter(|leader| *leader != me) else { return };
+        if let Some(age) = means.contact.age() {
+            let heard = Instant::now().checked_sub(age);
+            // Millisecond steps: an equal one is the same message.
+            if heard > self.heard.map(|before| before + Duration::from_millis(2))
+                || (heard.is_some() && self.heard.is_none())
+            {
+                self.heard = heard;
+                election.handle(now, Input::LeaderHeard { leader, term });
+            }
+        }
+        let roster = means.roster.borrow().clone();
+        if let Some(entry) = roster.members.get(&leader)
+            && entry.state != MemberState::Alive
+            && self.suspected.insert(leader, entry.incarnation) != Some(entry.incarnation)
+        {
+            election.handle(now, Input::LeaderSuspected { leader });
+        }
+    }
+
+    fn ping(&mut self, means: &Means, findings: &mpsc::Sender<Finding>) {
+        let calm = means.leadership.borrow().leader.is_some() && means.contact.age().is_some_and(|age| age < PING_CALM);
+        let every = if calm { PING_CALM } else { PING_TIMEOUT };
+        if self.pinged.is_some_and(|at| at.elapsed() < every) {
+            return;
+        }
+        self.pinged = Some(Instant::now());
+        for peer in self.electorate.iter().copied().filter(|peer| *peer != means.me.0) {
+            let calls = means.peers.calls(NodeId(peer));
+            let findings = findings.clone();
+            tokio::spawn(async move {
+                let reached = calls.call(Call::Ping, PING_TIMEOUT).await.is_ok();
+                let _: Result<_, _> = findings.send(Finding::Reach(peer, reached)).await;
+            });
+        }
+    }
+}
+
+/// A leader whose stream broke is dead for certain when its host refuses a fresh connection.
+async fn verify_death(peers: Peers, leader: NodeId, findings: mpsc::Sender<Finding>) {
+    if let Err(OpenFailure::Refused(why)) = peers.open(leader, CALL_STREAM).await {
+        log::info!("the leader {leader} is gone: {why}");
+        let _: Result<_, _> = findings.send(Finding::Dead(leader.0)).await;
+    }
+}
+
+async fn perform(means: &Means, output: Output, findings: &mpsc::Sender<Finding>) {
+    match output {
+        Output::Send { to, message } => {
+            let calls = means.peers.calls(NodeId(to));
+            let findings = findings.clone();
+            tokio::spawn(async move {
+                if let Err(CallError::Unsent(_)) = calls.call(Call::Election(message.encode()), PING_TIMEOUT).await {
+                    let _: Result<_, _> = findings.send(Finding::Reach(to, false)).await;
+                }
+            });
+        }
+        Output::DropLease { dead } => give_up_own_lease(means, NodeId(dead)).await,
+        Output::Campaign => {
+            if means.stopping.load(Ordering::Relaxed) || !*means.may_vote.borrow() {
+                return;
+            }
+            log::info!("no leader: campaigning");
+            if let Err(error) = means.raft.trigger().elect(true).await {
+                log::error!("the engine has stopped: {error}");
+            }
+        }
+        Output::Transfer { to } => {
+            if let Err(error) = means.raft.trigger().transfer_leader(NodeId(to)).await {
+                log::error!("the engine has stopped: {error}");
+            }
+        }
+        // The engine's own view is what everybody goes by.
+        Output::LeaderChanged { .. } => {}
+        Output::TransferRefused(why) => log::info!("the leadership was not handed over: {why}"),
+    }
+}
+
+/// Makes this node's lease on a leader that is dead for certain run out now, so that its pre-vote may begin. The request names the
+/// dead leader as its own successor: named itself, this node would send votes that override the lease of every voter, a living
+/// leader's too.
+async fn give_up_own_lease(means: &Means, dead: NodeId) {
+    let (vote, last) = {
+        let metrics = means.raft.data_metrics();
+        let server = means.raft.server_metrics();
+        let (vote, last) = (server.borrow_watched().vote, metrics.borrow_watched().last_log);
+        (vote, last)
+    };
+    if let Err(error) = means.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, dead, last)).await {
+        log::error!("the engine has stopped: {error}");
+    }
+}

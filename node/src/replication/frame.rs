@@ -1,0 +1,135 @@
+//! Frames on the peer streams: a length, a number that ties an answer to its question, and a postcard body.
+//!
+//! ```text
+//! +----------------+----------------+----------------------+
+//! | body length    | number         | body                 |
+//! | u32 LE         | u64 LE         | postcard             |
+//! +----------------+----------------+----------------------+
+//! ```
+//!
+//! Reading is cancel-safe: what has arrived stays in the buffer, so a reader may stand in a `select`.
+
+use std::io;
+
+use bytes::{Buf, BufMut, BytesMut};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Longest body. A batch of entries is bounded at 4 MiB beyond its first entry, and an entry holds at most one value of 16 MiB
+/// beyond its first 1 MiB; twice that sum can only be a broken or hostile peer.
+pub(crate) const MAX_BODY: usize = 48 * 1024 * 1024;
+const HEADER: usize = 12;
+/// A buffer that has grown beyond this for one large frame is given back when it is empty.
+const KEEP: usize = 256 * 1024;
+
+/// Reads frames from a stream.
+#[derive(Debug)]
+pub(crate) struct FrameReader<R> {
+    stream: R,
+    buffer: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub(crate) fn new(stream: R) -> Self {
+        Self { stream, buffer: BytesMut::with_capacity(16 * 1024) }
+    }
+
+    /// The next frame's number and decoded body; `None` when the peer closed between two frames.
+    ///
+    /// # Errors
+    /// The stream's errors; `InvalidData` for a frame that is too long or does not decode. The stream is of no use then.
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<(u64, T)>> {
+        loop {
+            if let Some(frame) = self.take()? {
+                return Ok(Some(frame));
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                if self.buffer.is_empty() {
+                    return Ok(None);
+                }
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed in the middle of a frame"));
+            }
+        }
+    }
+
+    /// A frame that has arrived whole.
+    fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<(u64, T)>> {
+        let Some(mut header) = self.buffer.get(..HEADER) else {
+            return Ok(None);
+        };
+        let length = header.get_u32_le() as usize;
+        let number = header.get_u64_le();
+        if length > MAX_BODY {
+            return Err(invalid(format!("a frame of {length} bytes, the limit is {MAX_BODY}")));
+        }
+        let Some(body) = self.buffer.get(HEADER..HEADER + length) else {
+            self.buffer.reserve(HEADER + length - self.buffer.len());
+            return Ok(None);
+        };
+        let decoded =
+            postcard::from_bytes(body).map_err(|error| invalid(format!("a frame that does not decode: {error}")))?;
+        self.buffer.advance(HEADER + length);
+        if self.buffer.is_empty() && self.buffer.capacity() > KEEP {
+            self.buffer = BytesMut::with_capacity(16 * 1024);
+        }
+        Ok(Some((number, decoded)))
+    }
+}
+
+/// Appends a frame to a buffer that is to be written.
+///
+/// # Errors
+/// `InvalidData` when the body is longer than [`MAX_BODY`]; the buffer is as it was.
+pub(crate) fn put<T: Serialize>(buffer: &mut BytesMut, number: u64, body: &T) -> io::Result<()> {
+    let start = buffer.len();
+    buffer.put_u32_le(0);
+    buffer.put_u64_le(number);
+    let flavor = postcard::ser_flavors::io::WriteFlavor::new(buffer.writer());
+    let written = postcard::serialize_with_flavor(body, flavor).map(|_| ());
+    let length = buffer.len() - start - HEADER;
+    if let Err(error) = written {
+        buffer.truncate(start);
+        return Err(invalid(format!("a message that does not encode: {error}")));
+    }
+    if length > MAX_BODY {
+        buffer.truncate(start);
+        return Err(invalid(format!("a message of {length} bytes, the limit is {MAX_BODY}")));
+    }
+    let length = u32::try_from(length).map_err(|_| invalid(format!("a message of {length} bytes")))?;
+    buffer[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_come_out_as_they_went_in_however_the_bytes_are_cut() {
+        let mut wire = BytesMut::new();
+        put(&mut wire, 7, &"first".to_owned()).unwrap();
+        put(&mut wire, u64::MAX, &"x".repeat(100_000)).unwrap();
+        for cut in [1, 5, 12, 17, 18, 40, wire.len() - 1] {
+            let mut reader = FrameReader::new(AsyncReadExt::chain(&wire[..cut], &wire[cut..]));
+            assert_eq!(reader.next::<String>().await.unwrap(), Some((7, "first".to_owned())));
+            assert_eq!(reader.next::<String>().await.unwrap().unwrap().0, u64::MAX);
+            assert_eq!(reader.next::<String>().await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_stream_a_long_frame_and_garbage_are_errors_not_panics() {
+        let mut wire = BytesMut::new();
+        put(&mut wire, 1, &"text".to_owned()).unwrap();
+        let cut = FrameReader::new(&wire[..wire.len() - 1]).next::<String>().await;
+        assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        let long = [0xff; 64];
+        assert_eq!(FrameReader::new(&long[..]).next::<String>().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        wire[HEADER] = 0xff;
+        assert_eq!(FrameReader::new(&wire[..]).next::<String>().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,401 @@
+//! Replication: openraft over our log and our state. The only folder that names openraft.
+//!
+//! ```text
+//!   http --> keyspace --> proposer ----> openraft ---> log_store  --> storage::log
+//!                   \---> read_index --> (core)   ---> state_machine --> storage::state
+//!                                          |  ^
+//!   campaign (bully: who campaigns) -------+  |        append_lane, call_lane, snapshot_lane
+//!   steward (policy: who votes)               +------- network / incoming --> peer streams
+//! ```
+//!
+//! openraft keeps the term and the vote, log matching, joint membership changes and snapshots. What stands here beside the
+//! glue is the policy: [`policy`] says who replicates and votes, [`campaign`] who campaigns and when.
+
+mod admin;
+mod append_lane;
+mod call_lane;
+mod campaign;
+mod compaction;
+mod frame;
+mod incoming;
+mod leadership;
+pub mod log_store;
+mod network;
+mod peers;
+mod policy;
+mod proposer;
+mod read_index;
+mod report;
+pub mod settings;
+mod snapshot_lane;
+pub mod state_machine;
+mod steward;
+#[cfg(test)]
+mod suite;
+pub mod types;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use muster_cluster::election::{self, Activity, Mode};
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::kv::{Outcome, Write};
+use crate::roster::Roster;
+use crate::storage::Storage;
+use leadership::{Contact, Leadership};
+use peers::Peers;
+use proposer::Proposer;
+pub(crate) use read_index::Point;
+use read_index::ReadIndex;
+use types::{Node, NodeId, Raft};
+pub(crate) use wire::Refusal;
+use wire::{Hello, Welcome};
+
+pub use admin::AdminFailure;
+pub use compaction::Compaction;
+pub use peers::{Dialer, PeerStream, Reach};
+pub use report::{EngineRole, Figures};
+
+/// How to replicate.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This node.
+    pub id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// Who of equally fresh logs leads.
+    pub priority: i32,
+    /// How often the leader lets itself be heard.
+    pub heartbeat: Duration,
+    /// How long its silence is borne.
+    pub election_timeout: Duration,
+    /// When the log is cut.
+    pub compaction: Compaction,
+}
+
+/// Why a node cannot replicate. The data is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A wait that cannot work.
+    #[error("the timings cannot work: {0}")]
+    Timing(String),
+    /// The engine refused what is on the disk.
+    #[error("the log or the state cannot be used: {0}")]
+    Engine(String),
+}
+
+/// The replicated log keyspace of this node.
+pub struct Replication {
+    options: Options,
+    raft: Raft,
+    storage: Arc<Storage>,
+    peers: Peers,
+    proposer: Proposer,
+    reads: ReadIndex,
+    contact: Arc<Contact>,
+    leadership: watch::Receiver<Leadership>,
+    roster: watch::Receiver<Arc<Roster>>,
+    may_vote: watch::Sender<bool>,
+    activity: watch::Receiver<Activity>,
+    mailbox: mpsc::Sender<(Uuid, Vec<u8>)>,
+    snapshots: snapshot_lane::Progress,
+    cluster_id: Arc<OnceLock<Uuid>>,
+    joined: watch::Sender<Option<Uuid>>,
+    stopping: Arc<AtomicBool>,
+    left: watch::Sender<bool>,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Replication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replication").field("id", &self.options.id).finish_non_exhaustive()
+    }
+}
+
+impl Replication {
+    /// Starts the engine over what is on the disk. It answers peers from then on, but neither votes nor stands before
+    /// [`Replication::allow_voting`].
+    ///
+    /// # Errors
+    /// When the timings or the disk cannot be used.
+    pub async fn start(
+        options: Options,
+        storage: Arc<Storage>,
+        dialer: Dialer,
+        roster: watch::Receiver<Arc<Roster>>,
+    ) -> Result<Arc<Self>, StartError> {
+        let me = NodeId(options.id);
+        let cluster_id = Arc::new(OnceLock::new());
+        if let Some(id) = storage.cluster_id() {
+            let _: Result<_, _> = cluster_id.set(id);
+        }
+        let peers = Peers::new(dialer, cluster_id.clone());
+        let snapshots = snapshot_lane::Progress::default();
+        let network = network::Network::new(peers.clone(), snapshots.clone());
+        let log_store = log_store::LogStore::new(storage.log().clone(), storage.state().clone());
+        let machine = state_machine::StateMachine::new(storage.state().clone());
+        let raft = Raft::new(me, Arc::new(raft_config(&options)?), network, log_store, machine).await;
+        let raft = raft.map_err(|error| StartError::Engine(error.to_string()))?;
+
+        let seed = rand::random();
+        let config = election::Config::new(Mode::Voted, options.heartbeat, options.election_timeout, seed);
+        config.validate().map_err(|error| StartError::Timing(error.to_string()))?;
+        let contact = Contact::new();
+        let leadership = leadership::watch(&raft);
+        let progress = storage.state().progress();
+        let (may_vote, voting) = watch::channel(false);
+        let (activity, activity_seen) = watch::channel(Activity::Idle);
+        let (mailbox, mail) = mpsc::channel(campaign::MAILBOX);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let proposer = Proposer::start(proposer::Means {
+            me,
+            raft: raft.clone(),
+            peers: peers.clone(),
+            log: storage.log().clone(),
+            leadership: leadership.clone(),
+            patience: patience(&options),
+        });
+        let reads = ReadIndex::start(read_index::Means {
+            me,
+            raft: raft.clone(),
+            peers: peers.clone(),
+            leadership: leadership.clone(),
+            progress,
+        });
+        let campaigning = campaign::run(campaign::Means {
+            me,
+            raft: raft.clone(),
+            peers: peers.clone(),
+            priority: options.priority,
+            config,
+            contact: contact.clone(),
+            leadership: leadership.clone(),
+            roster: roster.clone(),
+            may_vote: voting,
+            stopping: stopping.clone(),
+            mail,
+            activity,
+        });
+        let compacting = compaction::run(raft.clone(), storage.log().clone(), options.compaction);
+        let tasks = vec![
+            tokio::spawn(async move {
+                if let Err(error) = campaigning.await {
+                    log::error!("no elections from this node: {error}");
+                }
+            }),
+            tokio::spawn(compacting),
+        ];
+        let this = Arc::new(Self {
+            options,
+            raft,
+            storage,
+            peers,
+            proposer,
+            reads,
+            contact,
+            leadership,
+            roster,
+            may_vote,
+            activity: activity_seen,
+            mailbox,
+            snapshots,
+            joined: watch::channel(cluster_id.get().copied()).0,
+            cluster_id,
+            stopping,
+            left: watch::channel(false).0,
+            tasks: std::sync::Mutex::new(tasks),
+        });
+        if let Some(id) = this.cluster_id() {
+            this.start_steward(id);
+        }
+        Ok(this)
+    }
+
+    /// Founds a cluster of this one node. The id must be on the disk of this node and with the registry before.
+    ///
+    /// # Errors
+    /// When the data is of another cluster or the disk fails.
+    pub async fn found(self: &Arc<Self>, id: Uuid) -> Result<(), StartError> {
+        self.adopt(id)?;
+        let me = NodeId(self.options.id);
+        let node = Node { name: self.options.name.clone() };
+        if !self.raft.is_initialized().await.map_err(|error| StartError::Engine(error.to_string()))? {
+            let founded = self.raft.initialize(BTreeMap::from([(me, node)])).await;
+            founded.map_err(|error| StartError::Engine(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Ties this node to a cluster, for good.
+    fn adopt(self: &Arc<Self>, id: Uuid) -> Result<(), StartError> {
+        self.storage.set_cluster_id(id).map_err(|error| StartError::Engine(error.to_string()))?;
+        if self.cluster_id.set(id).is_ok() {
+            log::info!("part of cluster {id} from now on");
+            self.start_steward(id);
+            self.joined.send_replace(Some(id));
+        }
+        Ok(())
+    }
+
+    fn start_steward(&self, cluster_id: Uuid) {
+        let task = tokio::spawn(steward::run(steward::Means {
+            me: NodeId(self.options.id),
+            raft: self.raft.clone(),
+            peers: self.peers.clone(),
+            cluster_id,
+            leadership: self.leadership.clone(),
+            roster: self.roster.clone(),
+            configuration: self.storage.state().configuration(),
+        }));
+        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
+    }
+
+    /// From now on this node may vote and stand: it has heard from the cluster, or is its only voter.
+    pub fn allow_voting(&self) {
+        self.may_vote.send_replace(true);
+    }
+
+    /// Applies writes as one unit of the log, on whoever leads. Tries once.
+    pub(crate) async fn propose(&self, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
+        self.proposer.propose(writes, false).await
+    }
+
+    /// Read indices and proofs of freshness.
+    pub(crate) fn reads(&self) -> &ReadIndex {
+        &self.reads
+    }
+
+    /// Follows who leads.
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Prepares to stop: this node stands no more, and hands the leadership over if it leads and somebody can take it.
+    pub async fn step_aside(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        if self.leader() == Some(self.me())
+            && let Err(refusal) = self.hand_over(None).await
+        {
+            log::info!("the leadership was not handed over: {refusal:?}");
+        }
+    }
+
+    /// Stops the engine. All that was acknowledged is on the disk.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            log::warn!("the engine did not stop in good order: {error}");
+        }
+        for task in self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Never again: its disk is an old or a cloned one.
+    pub fn forbid_voting(&self) {
+        self.may_vote.send_replace(false);
+    }
+
+    /// Whether this node votes and stands.
+    pub fn may_vote(&self) -> bool {
+        *self.may_vote.borrow()
+    }
+
+    /// Serves a stream that a peer opened.
+    pub async fn serve(self: Arc<Self>, from: Uuid, kind: u8, stream: PeerStream) {
+        incoming::serve(self, NodeId(from), kind, stream).await;
+    }
+
+    /// What to answer to a peer that wants in.
+    pub(crate) fn welcome(self: &Arc<Self>, hello: &Hello) -> Welcome {
+        match (self.cluster_id(), hello.cluster_id) {
+            (Some(own), Some(theirs)) if own == theirs => Welcome::Granted,
+            (Some(own), _) => Welcome::OtherCluster(own),
+            (None, None) => Welcome::NotReady("neither of the two is part of a cluster yet".to_owned()),
+            (None, Some(theirs)) => match self.adopt(theirs) {
+                Ok(()) => Welcome::Granted,
+                Err(error) => Welcome::NotReady(error.to_string()),
+            },
+        }
+    }
+
+    fn election_message(&self, from: Uuid, message: Vec<u8>) {
+        // Full: as if the network had lost it.
+        let _: Result<_, _> = self.mailbox.try_send((from, message));
+    }
+
+    /// This node.
+    pub fn me(&self) -> Uuid {
+        self.options.id
+    }
+
+    /// The cluster that it is part of.
+    pub fn cluster_id(&self) -> Option<Uuid> {
+        self.cluster_id.get().copied()
+    }
+
+    /// Follows which cluster it is part of; that is settled once.
+    pub fn joined(&self) -> watch::Receiver<Option<Uuid>> {
+        self.joined.subscribe()
+    }
+
+    /// Waits until the engine has stopped by itself, and says why: a broken disk, as a rule.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Err(error) = &metrics.borrow_and_update().running_state {
+                return error.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "the engine is gone".to_owned();
+            }
+        }
+    }
+
+    /// The leader as this node knows it. A leader that lost its majority does not name itself.
+    pub fn leader(&self) -> Option<Uuid> {
+        let Leadership { leader, since, .. } = *self.leadership.borrow();
+        let cut_off =
+            leader == Some(self.me()) && !leadership::has_majority(&self.raft, since, patience(&self.options));
+        leader.filter(|_| !cut_off)
+    }
+
+    /// Becomes true when this node was taken out of the cluster for good.
+    pub fn left(&self) -> watch::Receiver<bool> {
+        self.left.subscribe()
+    }
+}
+
+/// How long a leader bears it that no majority answers: twice as long as the voters bear its silence, so that it gives up after they have.
+fn patience(options: &Options) -> Duration {
+    options.election_timeout * 2
+}
+
+fn raft_config(options: &Options) -> Result<Config, StartError> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: "muster".to_owned(),
+        heartbeat_interval: ms(options.heartbeat),
+        // Voters keep their lease for the upper bound; the lower one times only openraft's own elections, which are off.
+        election_timeout_min: ms(options.election_timeout) / 2,
+        election_timeout_max: ms(options.election_timeout),
+        enable_elect: false,
+        enable_pre_vote: Some(true),
+        // A restarted leader is elected like everybody else: its disk may be an old copy.
+        enable_leader_restore: Some(false),
+        // Snapshots are taken by size, see `compaction`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // An entry may be a megabyte; the log reader also bounds a batch by bytes.
+        max_payload_entries: 64,
+        ..Config::default()
+    };
+    config.validate().map_err(|error| StartError::Timing(error.to_string()))
+}

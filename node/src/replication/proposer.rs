@@ -1,0 +1,184 @@
+//! Carries writes to the leader, many in one entry.
+//!
+//! What waits while two batches are under way goes into the next: one entry, one sync, one round to the followers. A lone writer
+//! never waits for company. On a node that does not lead, the same batch is carried to the leader instead, one hop.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::call_lane::CallError;
+use super::leadership::{Leadership, has_majority};
+use super::peers::Peers;
+use super::types::{Command, NodeId, Raft};
+use super::wire::{Answer, Call, Refusal};
+use crate::kv::{Operation, Outcome, Write};
+use crate::storage::log::Log;
+
+/// Requests that wait to be put into a batch. Full: refused at once as overloaded.
+const QUEUE: usize = 16 * 1024;
+/// Batches under way at once: one being synced and replicated while the next is handed over. The trial gained nothing from more.
+const IN_FLIGHT: usize = 2;
+/// Most writes of a batch, and most bytes beyond its first request: a batch is one entry, applied in one go, and should not hold up
+/// those behind it.
+const BATCH_WRITES: usize = 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
+/// A carried batch that has no answer by then has an unknown outcome. Longer than any time-out a caller usually gives; those
+/// who wait less give up by themselves.
+const CARRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One request's writes and who waits for them.
+#[derive(Debug)]
+struct Job {
+    writes: Vec<Write>,
+    /// Came from another node: never carried on.
+    carried: bool,
+    answer: oneshot::Sender<Result<Vec<Outcome>, Refusal>>,
+}
+
+/// Takes writes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Proposer {
+    queue: mpsc::Sender<Job>,
+}
+
+/// What the proposer works with.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) me: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) peers: Peers,
+    pub(crate) log: Arc<Log>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    /// A leader that no majority acknowledged for so long takes no writes.
+    pub(crate) patience: Duration,
+}
+
+impl Proposer {
+    pub(crate) fn start(means: Means) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        tokio::spawn(run(means, jobs));
+        Self { queue }
+    }
+
+    /// Has the writes applied: one outcome for each, in order. Tries once; whoever calls decides about retries.
+    pub(crate) async fn propose(&self, writes: Vec<Write>, carried: bool) -> Result<Vec<Outcome>, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Job { writes, carried, answer }).map_err(|_| Refusal::Overloaded)?;
+        answered.await.unwrap_or(Err(Refusal::Unknown))
+    }
+}
+
+async fn run(means: Means, mut jobs: mpsc::Receiver<Job>) {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+    while let Some(first) = jobs.recv().await {
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let mut batch = vec![first];
+        let (mut writes, mut bytes) = (0, 0);
+        while writes < BATCH_WRITES
+            && bytes < BATCH_BYTES
+            && let Ok(job) = jobs.try_recv()
+        {
+            writes += job.writes.len();
+            bytes += job.writes.iter().map(size).sum::<usize>();
+            batch.push(job);
+        }
+        tokio::spawn(settle(means.clone(), batch, permit));
+    }
+}
+
+fn size(write: &Write) -> usize {
+    match &write.operation {
+        Operation::Put { key, value, .. } => key.len() + value.len(),
+        Operation::Delete { key, .. } => key.len(),
+        Operation::DeletePrefix { prefix } => prefix.len(),
+        Operation::Configure { name, value } => name.len() + value.len(),
+    }
+}
+
+async fn settle(means: Means, mut batch: Vec<Job>, permit: OwnedSemaphorePermit) {
+    let leader = means.leadership.borrow().leader;
+    let here = leader == Some(means.me.0);
+    if !here {
+        batch = refuse_carried(batch, leader);
+    }
+    // Whoever gave up meanwhile has been told that the outcome is unknown; not doing it is one of the two.
+    batch.retain(|job| !job.answer.is_closed());
+    if batch.is_empty() {
+        return;
+    }
+    let counts: Vec<usize> = batch.iter().map(|job| job.writes.len()).collect();
+    let writes: Vec<Write> = batch.iter_mut().flat_map(|job| std::mem::take(&mut job.writes)).collect();
+    let result = match leader {
+        Some(_) if here => propose_here(&means, writes).await,
+        Some(leader) => carry(&means, leader, writes).await,
+        None => Err(Refusal::NotLeader(None)),
+    };
+    drop(permit);
+    match result {
+        Ok(outcomes) => {
+            let mut outcomes = outcomes.into_iter();
+            for (job, count) in batch.into_iter().zip(counts) {
+                let own: Vec<Outcome> = outcomes.by_ref().take(count).collect();
+                let complete = own.len() == count;
+                let _: Result<_, _> = job.answer.send(if complete { Ok(own) } else { Err(Refusal::Unknown) });
+            }
+        }
+        Err(refusal) => {
+            for job in batch {
+                let _: Result<_, _> = job.answer.send(Err(refusal.clone()));
+            }
+        }
+    }
+}
+
+fn refuse_carried(batch: Vec<Job>, leader: Option<Uuid>) -> Vec<Job> {
+    let (carried, own): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(|job| job.carried);
+    for job in carried {
+        let _: Result<_, _> = job.answer.send(Err(Refusal::NotLeader(leader)));
+    }
+    own
+}
+
+async fn propose_here(means: &Means, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
+    if means.log.is_full() {
+        return Err(Refusal::DiskFull);
+    }
+    let since = means.leadership.borrow().since;
+    if !has_majority(&means.raft, since, means.patience) {
+        return Err(Refusal::NoMajority);
+    }
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let stamp_ms = u64::try_from(stamp.as_millis()).unwrap_or(u64::MAX);
+    match means.raft.client_write(Command::new(stamp_ms, writes)).await {
+        Ok(response) => Ok(response.data.outcomes),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id, .. }))) => {
+            Err(Refusal::NotLeader(leader_id.map(Uuid::from)))
+        }
+        // Appended, but whether it was or will be committed by another leader cannot be known here.
+        Err(RaftError::APIError(error)) => Err(unknown(&error)),
+        Err(RaftError::Fatal(error)) => Err(unknown(&error)),
+    }
+}
+
+fn unknown(error: &dyn std::error::Error) -> Refusal {
+    log::warn!("a batch of writes has an unknown outcome: {error}");
+    Refusal::Unknown
+}
+
+async fn carry(means: &Means, leader: Uuid, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
+    match means.peers.calls(NodeId(leader)).call(Call::Write(writes), CARRY_TIMEOUT).await {
+        Ok(Answer::Write(result)) => result,
+        Ok(other) => {
+            log::warn!("{leader} answered a batch of writes with {other:?}");
+            Err(Refusal::Unknown)
+        }
+        // Nothing was sent: as if that node did not lead.
+        Err(CallError::Unsent(_)) => Err(Refusal::NotLeader(None)),
+        Err(CallError::Overloaded) => Err(Refusal::Overloaded),
+        Err(CallError::Lost(_)) => Err(Refusal::Unknown),
+    }
+}

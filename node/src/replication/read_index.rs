@@ -1,0 +1,160 @@
+//! Proof of freshness: read indices, shared by all who wait for one.
+//!
+//! A read index is a log index that the leader, after a majority confirmed that it still leads, says covers every write that was
+//! acknowledged before it was asked (Ongaro's dissertation, section 6.4). Whoever asks while a request is under way waits for the next one: the
+//! present one may have been confirmed before the asker's read began. Nobody ever reuses an index for a retry.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use openraft::ReadPolicy;
+use openraft::errors::{LinearizableReadError, RaftError};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::call_lane::CallError;
+use super::leadership::Leadership;
+use super::peers::Peers;
+use super::types::{NodeId, Raft};
+use super::wire::{Answer, Call, Refusal};
+use crate::storage::state::Progress;
+
+/// Readers that wait for the next index. Full: refused as overloaded.
+const QUEUE: usize = 16 * 1024;
+/// A round that a majority has not confirmed by then is given up; those who wait longer ask again.
+const ROUND: Duration = Duration::from_secs(1);
+/// How often the proof is renewed while somebody asks for it: half of what people would call fresh, and next to no work.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Gives out read indices and keeps the newest proof. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadIndex {
+    queue: mpsc::Sender<oneshot::Sender<Result<Point, Refusal>>>,
+    proof: Arc<Proof>,
+}
+
+/// Having applied `index`, a node is at most as stale as `asked` is long ago.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Point {
+    pub(crate) index: u64,
+    pub(crate) asked: Instant,
+}
+
+#[derive(Debug)]
+struct Proof {
+    started: Instant,
+    /// Microseconds since `started`, plus one; 0: nothing was ever proved.
+    fresh_at: AtomicU64,
+    /// Somebody wanted to know since the last renewal.
+    wanted: AtomicBool,
+}
+
+/// What it works with.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) me: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) peers: Peers,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) progress: watch::Receiver<Progress>,
+}
+
+impl ReadIndex {
+    pub(crate) fn start(means: Means) -> Self {
+        let (queue, asking) = mpsc::channel(QUEUE);
+        let proof = Proof { started: Instant::now(), fresh_at: AtomicU64::new(0), wanted: AtomicBool::new(false) };
+        let this = Self { queue, proof: Arc::new(proof) };
+        tokio::spawn(refresh(this.clone(), means.progress.clone()));
+        tokio::spawn(run(means, asking));
+        this
+    }
+
+    /// A read index confirmed after this was called. Tries once.
+    pub(crate) async fn confirm(&self) -> Result<Point, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(answer).map_err(|_| Refusal::Overloaded)?;
+        answered.await.unwrap_or(Err(Refusal::NotLeader(None)))
+    }
+
+    /// Notes that a point has been applied here.
+    pub(crate) fn applied(&self, point: Point) {
+        let asked = point.asked.saturating_duration_since(self.proof.started).as_micros();
+        self.proof.fresh_at.fetch_max(u64::try_from(asked).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+    }
+
+    /// By how much this node is behind at most; `None` without a proof. Has the proof kept fresh for a while.
+    pub(crate) fn staleness(&self) -> Option<Duration> {
+        if !self.proof.wanted.load(Ordering::Relaxed) {
+            self.proof.wanted.store(true, Ordering::Relaxed);
+        }
+        let fresh_at = self.proof.fresh_at.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.proof.started.elapsed().saturating_sub(Duration::from_micros(fresh_at)))
+    }
+}
+
+/// Waits until `index` is applied here. Ends only with the node otherwise.
+pub(crate) async fn wait_applied(progress: &mut watch::Receiver<Progress>, index: u64) {
+    let reached = |progress: &Progress| progress.applied.is_some_and(|applied| applied.index >= index);
+    if progress.wait_for(reached).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn run(means: Means, mut asking: mpsc::Receiver<oneshot::Sender<Result<Point, Refusal>>>) {
+    while let Some(first) = asking.recv().await {
+        let mut waiting = vec![first];
+        while let Ok(more) = asking.try_recv() {
+            waiting.push(more);
+        }
+        let asked = Instant::now();
+        let index = tokio::time::timeout(ROUND, ask(&means)).await.unwrap_or(Err(Refusal::NoMajority));
+        for reader in waiting {
+            let _: Result<_, _> = reader.send(index.clone().map(|index| Point { index, asked }));
+        }
+    }
+}
+
+async fn ask(means: &Means) -> Result<u64, Refusal> {
+    let leader = means.leadership.borrow().leader.ok_or(Refusal::NotLeader(None))?;
+    if leader == means.me.0 {
+        return confirm_here(&means.raft).await;
+    }
+    match means.peers.calls(NodeId(leader)).call(Call::ReadIndex, ROUND).await {
+        Ok(Answer::ReadIndex(result)) => result,
+        Ok(_) | Err(CallError::Unsent(_) | CallError::Lost(_)) => Err(Refusal::NotLeader(None)),
+        Err(CallError::Overloaded) => Err(Refusal::Overloaded),
+    }
+}
+
+/// Has a majority confirm that this node leads.
+pub(crate) async fn confirm_here(raft: &Raft) -> Result<u64, Refusal> {
+    match raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+        Ok((read, _applied)) => Ok(read.index()),
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+            Err(Refusal::NotLeader(forward.leader_id.map(Uuid::from)))
+        }
+        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(Refusal::NoMajority),
+        Err(RaftError::Fatal(_)) => Err(Refusal::NotLeader(None)),
+    }
+}
+
+/// Keeps the proof fresh while somebody asks.
+async fn refresh(reads: ReadIndex, mut progress: watch::Receiver<Progress>) {
+    let mut ticks = tokio::time::interval(REFRESH);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if progress.has_changed().is_err() {
+            return;
+        }
+        if !reads.proof.wanted.swap(false, Ordering::Relaxed) {
+            continue;
+        }
+        if let Ok(point) = reads.confirm().await
+            && tokio::time::timeout(ROUND, wait_applied(&mut progress, point.index)).await.is_ok()
+        {
+            reads.applied(point);
+        }
+    }
+}

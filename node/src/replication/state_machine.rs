@@ -1,0 +1,203 @@
+//! openraft's state machine over the state on disk.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::types::{
+    Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id, position,
+};
+use crate::kv::{Operation, Write};
+use crate::storage::snapshot::{SnapshotReader, SnapshotView, StagedSnapshot};
+use crate::storage::state::{self, Change, State, StateError};
+
+/// Bytes of writes that are applied together: the first of them waits for the last, and all of them are in memory.
+const TOGETHER_BYTES: usize = 1 << 20;
+
+/// Entries that are applied together.
+const TOGETHER: usize = 512;
+
+/// The data of a snapshot.
+#[derive(Debug)]
+pub enum SnapshotData {
+    /// To be sent: a consistent view of the state. Nothing is copied until it is read.
+    View(SnapshotView),
+    /// Received: complete, checked, on disk beside the state that it is to replace.
+    Staged(StagedSnapshot),
+}
+
+impl SnapshotData {
+    /// The frames to send; an error if this was received rather than built.
+    pub fn reader(&self) -> io::Result<SnapshotReader> {
+        match self {
+            Self::View(view) => view.reader().map_err(io::Error::other),
+            Self::Staged(_) => Err(io::Error::other("a received snapshot is installed, not sent")),
+        }
+    }
+}
+
+/// The state as openraft sees it. Clones share it.
+#[derive(Debug, Clone)]
+pub struct StateMachine {
+    state: Arc<State>,
+}
+
+impl StateMachine {
+    /// A state machine over this state.
+    pub fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
+    async fn snapshot(&self) -> io::Result<Snapshot> {
+        let state = self.state.clone();
+        let view = blocking(move || state.view()).await?;
+        let meta = SnapshotMeta {
+            last_log_id: view.applied().map(log_id),
+            last_membership: decode_membership(view.membership().map(|bytes| &bytes[..]))?,
+        };
+        Ok(Snapshot { meta, snapshot: SnapshotData::View(view) })
+    }
+
+    fn apply_together(
+        &self,
+        entries: &[state::Entry],
+        responders: Vec<Option<ApplyResponder<TypeConfig>>>,
+    ) -> io::Result<()> {
+        let outcomes = in_place(|| self.state.apply(entries)).map_err(io::Error::other)?;
+        for (responder, outcomes) in responders.into_iter().zip(outcomes) {
+            if let Some(responder) = responder {
+                responder.send(Applied { outcomes });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+
+    /// One sync: the state is on disk already.
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        self.snapshot().await
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.state.progress().borrow().applied.map(log_id);
+        let membership = self.state.membership().map_err(io::Error::other)?;
+        Ok((applied, decode_membership(membership.as_deref())?))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        loop {
+            let (mut together, mut responders, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while together.len() < TOGETHER && bytes < TOGETHER_BYTES {
+                let Some(next) = entries.next().await else { break };
+                let (entry, responder) = next?;
+                let entry = to_state(entry)?;
+                bytes += size(&entry.change);
+                together.push(entry);
+                responders.push(responder);
+            }
+            if together.is_empty() {
+                return Ok(());
+            }
+            self.apply_together(&together, responders)?;
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let state = self.state.clone();
+        let expected = meta.last_log_id.map(position);
+        blocking(move || {
+            let staged = match snapshot {
+                SnapshotData::Staged(staged) => staged,
+                // Built in this process, as openraft does at a start and in its tests.
+                SnapshotData::View(view) => {
+                    let (mut reader, mut writer) = (view.reader()?, state.receive_snapshot()?);
+                    while let Some(frame) = reader.next_frame()? {
+                        writer.write_frame(&frame)?;
+                    }
+                    writer.finish()?
+                }
+            };
+            if staged.applied() != expected {
+                let found = staged.applied();
+                return Err(StateError(format!(
+                    "the snapshot is of {found:?}, not of {expected:?} as announced; it is refused"
+                )));
+            }
+            state.install(staged)
+        })
+        .await
+    }
+
+    /// A fresh one: all there is now. `None` while nothing was applied.
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        if self.state.progress().borrow().applied.is_none() {
+            return Ok(None);
+        }
+        self.snapshot().await.map(Some)
+    }
+}
+
+/// An entry as the state knows it.
+fn to_state(entry: Entry) -> io::Result<state::Entry> {
+    let change = match entry.payload {
+        Payload::Blank => Change::Nothing,
+        Payload::Normal(command) => Change::Writes { stamp_ms: command.stamp_ms, writes: command.writes },
+        Payload::Membership(membership) => {
+            let stored = StoredMembership::new(Some(entry.log_id), membership);
+            Change::Membership(postcard::to_stdvec(&stored).map_err(io::Error::other)?.into())
+        }
+    };
+    Ok(state::Entry { position: position(entry.log_id), change })
+}
+
+fn decode_membership(bytes: Option<&[u8]>) -> io::Result<StoredMembership> {
+    bytes.map_or_else(|| Ok(StoredMembership::default()), |bytes| postcard::from_bytes(bytes).map_err(io::Error::other))
+}
+
+/// Bytes that an entry takes in memory, nearly.
+fn size(change: &Change) -> usize {
+    let of_write = |write: &Write| match &write.operation {
+        Operation::Put { key, value, .. } => key.len() + value.len(),
+        Operation::Delete { key, .. } => key.len(),
+        Operation::DeletePrefix { prefix } => prefix.len(),
+        Operation::Configure { name, value } => name.len() + value.len(),
+    };
+    match change {
+        Change::Nothing => 0,
+        Change::Membership(bytes) => bytes.len(),
+        Change::Writes { writes, .. } => writes.iter().map(of_write).sum(),
+    }
+}
+
+/// Runs what may block for a while, mostly does not, and is not worth a hand-over to another thread.
+fn in_place<T>(run: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(run),
+        // A runtime of one thread has nobody to hand its tasks to.
+        Ok(_) | Err(_) => run(),
+    }
+}
+
+/// Runs what blocks on the disk on a thread for that.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T, StateError> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(run).await.map_err(io::Error::other)?.map_err(io::Error::other)
+}

@@ -1,0 +1,194 @@
+//! Opening a log: what is there, what was torn and is cut off, what is damaged and is refused.
+//!
+//! A crash can only harm what was written since the last sync: a suffix of the newest segment. So a bad record there is a torn
+//! tail, unless something proves that it had been synced: a good record behind it that was written after that sync, the mark of the last sync, or the
+//! mark of the last committed entry. Anywhere else a bad record is damage.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::{OpenError, Position};
+use super::control::Marks;
+use super::file::LogFile;
+use super::index::Index;
+use super::record::{self, ALIGN, Kind};
+use super::segment::{self, Found, Header, START};
+
+/// What was found in the directory.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) index: Index,
+    /// Files that hold nothing.
+    pub(super) spares: Vec<Arc<LogFile>>,
+    /// Checksum of the last record of the newest segment.
+    pub(super) checksum: u32,
+    /// The highest number in a file name.
+    pub(super) highest_file: u64,
+}
+
+struct Candidate {
+    file: Arc<LogFile>,
+    header: Header,
+    checksum: u32,
+}
+
+/// Reads the segments in `dir`. `size` is that of new segments: spares of another size are deleted.
+pub(super) fn recover(dir: &Path, marks: &Marks, size: u64) -> Result<Recovered, OpenError> {
+    let mut spares = Vec::new();
+    let mut live = Vec::new();
+    let mut highest_file = 0;
+    for (number, path) in segment_files(dir)? {
+        highest_file = highest_file.max(number);
+        let opened =
+            LogFile::open(&path).and_then(|file| Ok((file.length()?, file.read_at(0, segment::HEADER)?, file)));
+        let (length, head, file) = opened.map_err(|error| OpenError::io("read", &path, error))?;
+        match Header::parse(&head) {
+            Found::Header(header, checksum) if header.generation >= marks.first_generation => {
+                live.push(Candidate { file: Arc::new(file), header, checksum });
+            }
+            Found::Header(..) | Found::Blank if length == size => spares.push(Arc::new(file)),
+            Found::Header(..) | Found::Blank => {
+                std::fs::remove_file(&path).map_err(|error| OpenError::io("remove", &path, error))?;
+            }
+            Found::Newer(version) => return Err(OpenError::newer(&path, version)),
+            Found::Damaged => return Err(OpenError::damaged(&path, 0, "the segment's header is damaged")),
+        }
+    }
+    live.sort_by_key(|candidate| candidate.header.generation);
+    check_generations(dir, &live, marks)?;
+
+    let mut index = Index::new(marks.purged);
+    let mut checksum = 0;
+    for (at, candidate) in live.iter().enumerate() {
+        let next = live.get(at + 1).map(|next| (next.header.previous_end, next.header.previous_checksum));
+        checksum = scan(candidate, next, marks, &mut index)?;
+    }
+    if let Some(committed) = marks.committed
+        && index.last().map(|last| last.index) < Some(committed.index)
+    {
+        let (path, end) =
+            live.last().map_or((dir, 0), |last| (last.file.path.as_path(), index.current().map_or(0, |s| s.end)));
+        let found = index.last().map_or_else(|| "empty".to_owned(), |last| format!("at entry {}", last.index));
+        let what = format!("entry {} was committed, but the log ends {found}", committed.index);
+        return Err(OpenError::damaged(path, end, &what));
+    }
+    Ok(Recovered { index, spares, checksum, highest_file })
+}
+
+/// The segment files and their numbers.
+fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, OpenError> {
+    let listed = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut files = Vec::new();
+    for entry in listed.map_err(|error| OpenError::io("list", dir, error))? {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "seg")
+            && let Some(number) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok())
+        {
+            files.push((number, path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The generations in use follow each other, from the first that must be there to the last that must be there.
+fn check_generations(dir: &Path, live: &[Candidate], marks: &Marks) -> Result<(), OpenError> {
+    let mut expected = marks.first_generation;
+    for candidate in live {
+        if candidate.header.generation != expected {
+            return Err(missing(dir, expected));
+        }
+        expected += 1;
+    }
+    let flushed = marks.flushed.0;
+    if flushed >= expected { Err(missing(dir, expected)) } else { Ok(()) }
+}
+
+fn missing(dir: &Path, generation: u64) -> OpenError {
+    OpenError::damaged(dir, 0, &format!("the log's segment of generation {generation} is missing"))
+}
+
+/// Reads one segment into the index. Returns the checksum of its last record.
+fn scan(candidate: &Candidate, next: Option<(u64, u32)>, marks: &Marks, index: &mut Index) -> Result<u32, OpenError> {
+    let Candidate { file, header, checksum } = candidate;
+    let path = &file.path;
+    // One segment at a time in memory: 16 MiB by default, for the time of the scan.
+    let bytes = file.read_at(0, header.size as usize).map_err(|error| OpenError::io("read", path, error))?;
+    index.add_segment(file.clone(), header.generation, header.size, START);
+    let (mut at, mut chain) = (START as usize, *checksum);
+    while let Some(parsed) = bytes.get(at..).and_then(|rest| record::parse(rest, header.generation)) {
+        if parsed.head.previous != chain {
+            break;
+        }
+        let position = Position { term: parsed.head.term, index: parsed.head.index };
+        match parsed.head.kind {
+            Kind::Cut => index.cut((position.term == 1).then_some(position.index)),
+            Kind::Entry if marks.purged.is_some_and(|purged| position.index <= purged.index) => {}
+            Kind::Entry => {
+                if !Index::may_follow(index.last(), index.is_empty(), position.index) {
+                    let what = format!("entry {} does not follow the one before it", position.index);
+                    return Err(OpenError::damaged(path, at as u64, &what));
+                }
+                index.push(position, at as u64);
+            }
+        }
+        chain = parsed.checksum;
+        at += parsed.size();
+    }
+    index.set_end(at as u64);
+    match next {
+        Some(expected) if expected == (at as u64, chain) => Ok(chain),
+        Some(_) => {
+            Err(OpenError::damaged(path, at as u64, "a record is damaged, and newer ones stand in the next segment"))
+        }
+        None => {
+            check_tail(candidate, &bytes, at, marks)?;
+            Ok(chain)
+        }
+    }
+}
+
+/// The newest segment's records end at `at`: rightly, torn, or damaged?
+fn check_tail(candidate: &Candidate, bytes: &[u8], at: usize, marks: &Marks) -> Result<(), OpenError> {
+    let Candidate { file, header, .. } = candidate;
+    let path = &file.path;
+    if marks.flushed.0 == header.generation && marks.flushed.1 > at as u64 {
+        let what = format!(
+            "a record is damaged or gone that had been synced (the log was synced up to byte {})",
+            marks.flushed.1
+        );
+        return Err(OpenError::damaged(path, at as u64, &what));
+    }
+    let mut torn = record::resembles(bytes.get(at..).unwrap_or_default(), header.generation);
+    let mut stray = at + ALIGN;
+    while let Some(rest) = bytes.get(stray..).filter(|rest| rest.len() >= record::HEADER) {
+        if let Some(parsed) = record::parse(rest, header.generation) {
+            if u64::from(parsed.head.synced) > at as u64 {
+                return Err(OpenError::damaged(
+                    path,
+                    at as u64,
+                    "a record is damaged, and good newer ones stand behind it",
+                ));
+            }
+            torn = true;
+        }
+        stray += ALIGN;
+    }
+    // A partly written record may bear no mark yet; what is not zero in a segment that was never used before is one.
+    torn |= header.generation == 1 && bytes.get(at..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0));
+    let length = bytes.len() as u64;
+    let repaired = (|| {
+        if torn || length < header.size {
+            if torn {
+                log::warn!(
+                    "{}: the last write was torn by a crash at byte {at}; it had not been acknowledged and is cut off",
+                    path.display()
+                );
+            }
+            file.zero(at as u64, header.size)?;
+        }
+        // What a killed process wrote may not be on disk yet, and from here on it counts as if it were.
+        file.sync()
+    })();
+    repaired.map_err(|error| OpenError::io("repair", path, error))
+}

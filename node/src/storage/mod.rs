@@ -1,0 +1,322 @@
+//! What is on disk: the log, the state that it was applied to, and snapshots of that state. Knows nothing of replication.
+//!
+//! ```text
+//! DIR/lock        held by the process that uses the dir
+//! DIR/format      format version, and the cluster that the data is of
+//! DIR/log/        segments, and the control file with the vote
+//! DIR/state/      the engine in use, and maybe one that a snapshot is received into
+//! ```
+//!
+//! `docs/storage.md` has the bytes, and what is done about every damage.
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub mod log;
+mod position;
+pub mod snapshot;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+pub use position::Position;
+
+use self::log::{Log, LogOptions, sync_dir};
+use self::state::State;
+
+/// The format of the data dir as a whole.
+const FORMAT: u16 = 1;
+
+/// Everything that a data dir holds but the identity. The dir stays locked until this is dropped.
+pub struct Storage {
+    dir: PathBuf,
+    log: Arc<Log>,
+    state: Arc<State>,
+    cluster_id: Mutex<Option<Uuid>>,
+    resting: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// How to open a data dir.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// Bytes of blocks that the state engine keeps in memory (`--cache-size`).
+    pub cache_bytes: u64,
+    /// Size of a log segment.
+    pub segment_bytes: u64,
+    /// With less than this free on the file system the disk counts as full.
+    pub reserve_bytes: u64,
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        Self {
+            // As `--cache-size` has it: a fifth of a small machine's memory, and taken only as it fills.
+            cache_bytes: 64 << 20,
+            // Rolls about once in two seconds under full load, so that its few milliseconds are lost among the syncs; two of them are no burden on any disk.
+            segment_bytes: 16 << 20,
+            // What the state still writes once the log has stopped: its journal and the compactions that are due.
+            reserve_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Why a data dir cannot be used. One line each that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it. Nothing was changed.
+    #[error("{0}")]
+    Locked(String),
+    /// Of a newer release. Nothing was changed.
+    #[error("{0}")]
+    Newer(String),
+    /// Of another cluster. Nothing was changed.
+    #[error("{0}")]
+    OtherCluster(String),
+    /// A file is damaged. Nothing was repaired.
+    #[error("{0}")]
+    Damaged(String),
+    /// The system refused; try again when what it names is mended.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// Disk figures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskStatus {
+    /// Bytes that the log takes.
+    pub log_bytes: u64,
+    /// Bytes that the state takes.
+    pub state_bytes: u64,
+    /// Bytes left on the file system.
+    pub free_bytes: u64,
+    /// Median of the last log syncs.
+    pub sync_p50: Duration,
+    /// 99th percentile of the last log syncs.
+    pub sync_p99: Duration,
+    /// Whether writes are to be refused for want of room.
+    pub full: bool,
+    /// Why the log takes nothing any more, if so; only a restart helps.
+    pub failed: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FormatFile {
+    format: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster_id: Option<Uuid>,
+}
+
+impl OpenError {
+    fn io(what: &str, path: &Path, error: impl fmt::Display) -> Self {
+        Self::Io(format!("{}: cannot {what} it: {error}", path.display()))
+    }
+
+    fn locked(path: &Path) -> Self {
+        Self::Locked(format!(
+            "{}: another process uses this data dir; stop it, or name another with --data-dir",
+            path.display()
+        ))
+    }
+
+    fn newer(path: &Path, version: u16) -> Self {
+        Self::Newer(format!(
+            "{}: written by a newer release (format {version}); start that release, or a newer one, on this data dir",
+            path.display()
+        ))
+    }
+
+    fn damaged(path: &Path, offset: u64, what: &str) -> Self {
+        Self::Damaged(format!("{}: damaged at byte {offset}: {what}; {}", path.display(), state::REPLACE))
+    }
+}
+
+impl Storage {
+    /// Opens or creates what is in `dir`, and locks it.
+    pub fn open(dir: &Path, options: &StorageOptions) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(dir).map_err(|error| OpenError::io("create", dir, error))?;
+        let lock = lock(dir)?;
+        let format = read_format(dir)?;
+        let cluster_id = format.as_ref().and_then(|format| format.cluster_id);
+        if format.is_none() {
+            for part in ["log", "state"] {
+                let path = dir.join(part);
+                if path.exists() {
+                    return Err(OpenError::damaged(
+                        &dir.join("format"),
+                        0,
+                        &format!("it is missing, but {part}/ is there"),
+                    ));
+                }
+            }
+            write_format(dir, None)?;
+        }
+        let state = State::open(&dir.join("state"), options.cache_bytes)?;
+        let log_options = LogOptions { segment_bytes: options.segment_bytes, reserve_bytes: options.reserve_bytes };
+        let log = Log::open(&dir.join("log"), &log_options)?;
+        check_state_reaches_log(dir, &log, &state)?;
+        let state = Arc::new(state);
+        Ok(Self {
+            dir: dir.to_owned(),
+            log: Arc::new(log),
+            resting: Some(
+                rest_now_and_then(state.clone()).map_err(|error| OpenError::io("start a thread for", dir, error))?,
+            ),
+            state,
+            cluster_id: Mutex::new(cluster_id),
+            _lock: lock,
+        })
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The state.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// The cluster that the data is of; `None` before it was founded or joined.
+    pub fn cluster_id(&self) -> Option<Uuid> {
+        *self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ties the data to a cluster, for good; on disk when this returns. An error if it is tied to another.
+    pub fn set_cluster_id(&self, id: Uuid) -> Result<(), OpenError> {
+        let mut known = self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some(known) if known == id => Ok(()),
+            Some(known) => Err(OpenError::OtherCluster(format!(
+                "{}: the data is of cluster {known}, not of {id}; name another data dir, or put this one aside to join with an empty one",
+                self.dir.display()
+            ))),
+            None => {
+                write_format(&self.dir, Some(id))?;
+                *known = Some(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Disk figures now.
+    pub fn disk(&self) -> DiskStatus {
+        let log = self.log.status();
+        DiskStatus {
+            log_bytes: log.bytes,
+            state_bytes: self.state.bytes(),
+            free_bytes: log::free_bytes(&self.dir).unwrap_or(log.free_bytes),
+            sync_p50: log.sync_p50,
+            sync_p99: log.sync_p99,
+            full: self.log.is_full(),
+            failed: self.log.failure(),
+        }
+    }
+}
+
+/// How often a state is asked to rest: soon after a load, seldom enough to cost nothing.
+const REST_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Lets the state give memory back when it is at rest, until told to end.
+fn rest_now_and_then(state: Arc<State>) -> std::io::Result<(JoinHandle<()>, Arc<AtomicBool>)> {
+    let end = Arc::new(AtomicBool::new(false));
+    let ended = end.clone();
+    let thread = std::thread::Builder::new().name("state-rest".to_owned()).spawn(move || {
+        while !ended.load(Ordering::SeqCst) {
+            if let Err(error) = state.rest() {
+                ::log::warn!("{error}");
+            }
+            std::thread::park_timeout(REST_INTERVAL);
+        }
+    })?;
+    Ok((thread, end))
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        if let Some((thread, end)) = self.resting.take() {
+            end.store(true, Ordering::SeqCst);
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                ::log::error!("the thread that lets the state rest panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Storage({})", self.dir.display())
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let file = file.map_err(|error| OpenError::io("open", &path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::locked(dir)),
+        Err(TryLockError::Error(error)) => Err(OpenError::io("lock", &path, error)),
+    }
+}
+
+fn read_format(dir: &Path) -> Result<Option<FormatFile>, OpenError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u16,
+    }
+    let path = dir.join("format");
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io("read", &path, error)),
+    };
+    let damaged = |error: serde_json::Error| {
+        OpenError::damaged(&path, 0, &format!("it is not what this program writes: {error}"))
+    };
+    // The version first: what else a newer release writes there is unknown.
+    let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if version.format > FORMAT {
+        return Err(OpenError::newer(&path, version.format));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+}
+
+fn write_format(dir: &Path, cluster_id: Option<Uuid>) -> Result<(), OpenError> {
+    let path = dir.join("format");
+    let written = || -> std::io::Result<()> {
+        let aside = dir.join("format.new");
+        let mut file = File::create(&aside)?;
+        serde_json::to_writer(&mut file, &FormatFile { format: FORMAT, cluster_id })?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        std::fs::rename(&aside, &path)?;
+        sync_dir(dir)
+    };
+    written().map_err(|error| OpenError::io("write", &path, error))
+}
+
+/// What was purged from the log must be in the state.
+fn check_state_reaches_log(dir: &Path, log: &Log, state: &State) -> Result<(), OpenError> {
+    let applied = state.progress().borrow().applied.map(|applied| applied.index);
+    let purged = log.bounds().purged.map(|purged| purged.index);
+    if applied >= purged {
+        return Ok(());
+    }
+    let number = |index: Option<u64>| index.map_or_else(|| "nothing".to_owned(), |index| format!("entry {index}"));
+    let what = format!("it holds the log up to {}, but the log begins behind {}", number(applied), number(purged));
+    Err(OpenError::damaged(&dir.join("state"), 0, &what))
+}
