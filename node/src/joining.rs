@@ -350,10 +350,12 @@ impl Joining {
 
     /// Begins a cluster of this one node. Its id is on this disk, and with the registries if there are any.
     async fn found(&self, id: Uuid) -> Result<(), StartError> {
+        self.admin.set_trouble(Some("the cluster is being founded".to_owned()));
         self.replication.found(id).await?;
-        self.identity().set_founding(None)?;
         self.replication.allow_voting();
         self.seed_configuration().await;
+        self.identity().set_founding(None)?;
+        self.admin.set_trouble(None);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use super::frame::{self, FrameReader};
 use super::peers::{OpenFailure, PeerStream, Peers};
@@ -20,6 +21,9 @@ use super::wire::{Answer, CALL_STREAM, Call};
 
 /// Questions that wait to be sent to one peer. Full: refused at once, nothing was sent.
 const QUEUE: usize = 1024;
+/// A stream on which questions wait and nothing at all comes for so long is dead, whatever TCP thinks: voters are pinged
+/// over it every second, and a ping is answered at once.
+const SILENCE: Duration = Duration::from_millis(2_500);
 /// Questions of one peer that are worked on at once. Full: the next is read when one is done.
 const SERVED: usize = 1024;
 
@@ -107,12 +111,16 @@ async fn exchange(
     let mut buffer = BytesMut::new();
     let mut number = 0;
     let mut next = Some(first);
+    let mut quiet_since = Instant::now();
     loop {
         if let Some(job) = next.take() {
             // Whoever asked may have given up meanwhile.
             if !job.answer.is_closed() {
                 buffer.clear();
                 frame::put(&mut buffer, number, &job.call)?;
+                if waiting.is_empty() {
+                    quiet_since = Instant::now();
+                }
                 waiting.insert(number, job.answer);
                 number += 1;
                 writer.write_all(&buffer).await?;
@@ -124,11 +132,17 @@ async fn exchange(
                 None => return Ok(()),
             },
             answer = reader.next::<Answer>() => match answer? {
-                Some((number, answer)) => if let Some(asker) = waiting.remove(&number) {
-                    let _: Result<_, _> = asker.send(Ok(answer));
-                },
+                Some((number, answer)) => {
+                    quiet_since = Instant::now();
+                    if let Some(asker) = waiting.remove(&number) {
+                        let _: Result<_, _> = asker.send(Ok(answer));
+                    }
+                }
                 None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the stream")),
             },
+            () = sleep_until(quiet_since + SILENCE), if !waiting.is_empty() => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {SILENCE:?}")));
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
-use super::leadership::{Leadership, has_majority};
+use super::leadership::{Leadership, has_majority, succeeded};
 use super::peers::Peers;
 use super::types::{Command, NodeId, Raft};
 use super::wire::{Answer, Call, Refusal};
@@ -114,7 +114,10 @@ async fn settle(means: Means, mut batch: Vec<Job>, permit: OwnedSemaphorePermit)
     let writes: Vec<Write> = batch.iter_mut().flat_map(|job| std::mem::take(&mut job.writes)).collect();
     let result = match leader {
         Some(_) if here => propose_here(&means, writes).await,
-        Some(leader) => carry(&means, leader, writes).await,
+        Some(leader) => tokio::select! {
+            carried = carry(&means, leader, writes) => carried,
+            () = succeeded(&means.leadership, leader) => Err(Refusal::Unknown),
+        },
         None => Err(Refusal::NotLeader(None)),
     };
     drop(permit);

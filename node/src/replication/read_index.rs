@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
-use super::leadership::Leadership;
+use super::leadership::{Leadership, succeeded};
 use super::peers::Peers;
 use super::types::{NodeId, Raft};
 use super::wire::{Answer, Call, Refusal};
@@ -120,7 +120,12 @@ async fn ask(means: &Means) -> Result<u64, Refusal> {
     if leader == means.me.0 {
         return confirm_here(&means.raft).await;
     }
-    match means.peers.calls(NodeId(leader)).call(Call::ReadIndex, ROUND).await {
+    let lane = means.peers.calls(NodeId(leader));
+    let answer = tokio::select! {
+        answer = lane.call(Call::ReadIndex, ROUND) => answer,
+        () = succeeded(&means.leadership, leader) => return Err(Refusal::NotLeader(None)),
+    };
+    match answer {
         Ok(Answer::ReadIndex(result)) => result,
         Ok(_) | Err(CallError::Unsent(_) | CallError::Lost(_)) => Err(Refusal::NotLeader(None)),
         Err(CallError::Overloaded) => Err(Refusal::Overloaded),
