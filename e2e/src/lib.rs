@@ -4,6 +4,7 @@
 //! Cluster ── RegistryServer ─┐
 //!    └────── Node ───────────┴─ Process (signals, log, ready line)
 //! History ── what became of each write     Load ── writers that fill a History
+//! drive ── the load of the benchmark
 //! ```
 //!
 //! It knows the servers only from outside: flags, signals, exit statuses, the `ready` line and HTTP. Whatever waits
@@ -14,6 +15,7 @@
 pub mod binaries;
 pub mod cli;
 pub mod cluster;
+pub mod drive;
 pub mod figures;
 pub mod history;
 pub mod http;
