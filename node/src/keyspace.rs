@@ -68,16 +68,15 @@ impl Keyspace {
             if write.idempotency.is_none() && leader != Some(self.replication.me()) {
                 write.idempotency = Some(self.keys.next());
             }
-            let proposed = match timeout_at(deadline, self.replication.propose(vec![write.clone()])).await {
-                Err(_) => return Err(WriteError::Unknown),
-                Ok(proposed) => proposed,
-            };
-            let refusal = match proposed {
+            let refusal = match self.replication.propose(vec![write.clone()], deadline).await {
                 Ok(mut outcomes) => return outcomes.pop().ok_or(WriteError::Unknown),
                 Err(refusal) => refusal,
             };
             match refusal {
-                Refusal::Overloaded if !uncertain => return Err(WriteError::Overloaded),
+                // Without a leader it is that which they wait for.
+                Refusal::Overloaded if !uncertain && self.replication.leader().is_some() => {
+                    return Err(WriteError::Overloaded);
+                }
                 Refusal::DiskFull if !uncertain => return Err(WriteError::DiskFull),
                 Refusal::Unknown if write.idempotency.is_none() => return Err(WriteError::Unknown),
                 Refusal::Unknown => uncertain = true,

@@ -263,9 +263,14 @@ impl Replication {
         self.may_vote.send_replace(true);
     }
 
-    /// Applies writes as one unit of the log, on whoever leads. Tries once.
-    pub(crate) async fn propose(&self, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
-        self.proposer.propose(writes, false).await
+    /// Applies writes as one unit of the log, on whoever leads. Tries once. Who gives up at the deadline knows whether they were handed to
+    /// anybody: overloaded, or an unknown outcome.
+    pub(crate) async fn propose(
+        &self,
+        writes: Vec<Write>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Vec<Outcome>, Refusal> {
+        self.proposer.propose_until(writes, deadline).await
     }
 
     /// Read indices and proofs of freshness.
