@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout_at};
@@ -101,8 +101,9 @@ impl Keyspace {
         timeout: Duration,
     ) -> Result<Reading<Option<Versioned>>, ReadError> {
         self.refresh(freshness, timeout).await?;
+        let fresh_at = self.replication.reads().fresh_at();
         let (data, revision) = self.state.get(key)?;
-        Ok(self.reading(data, revision))
+        Ok(self.reading(data, revision, fresh_at))
     }
 
     /// Lists a page of keys, waiting up to `timeout` for the wanted freshness.
@@ -113,8 +114,9 @@ impl Keyspace {
         timeout: Duration,
     ) -> Result<Reading<Page>, ReadError> {
         self.refresh(freshness, timeout).await?;
+        let fresh_at = self.replication.reads().fresh_at();
         let (data, revision) = self.state.page(query)?;
-        Ok(self.reading(data, revision))
+        Ok(self.reading(data, revision, fresh_at))
     }
 
     /// The revision applied here.
@@ -127,8 +129,9 @@ impl Keyspace {
         let _: Result<_, _> = self.wait_revision(revision, tokio::time::Instant::now() + timeout).await;
     }
 
-    fn reading<T>(&self, data: T, revision: u64) -> Reading<T> {
-        Reading { data, revision, staleness: self.replication.reads().staleness(), leader: self.replication.leader() }
+    fn reading<T>(&self, data: T, revision: u64, fresh_at: Option<Instant>) -> Reading<T> {
+        let staleness = fresh_at.map(|at| at.elapsed());
+        Reading { data, revision, staleness, leader: self.replication.leader() }
     }
 
     /// Waits until this node's state is as fresh as wanted.
