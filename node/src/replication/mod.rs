@@ -404,3 +404,5 @@ fn raft_config(options: &Options) -> Result<Config, StartError> {
     };
     config.validate().map_err(|error| StartError::Timing(error.to_string()))
 }
+        // A follower whose disk is an old copy is sent again what it lost. It must not take the leader down, and it votes no more.
+        allow_log_reversion: Some(true),
