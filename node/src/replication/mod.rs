@@ -65,6 +65,9 @@ pub use peers::{Dialer, PeerStream, Reach};
 pub use report::{EngineRole, Figures};
 
 /// How to replicate.
+/// How long a stopping leader waits for its successor: many times what a hand-over takes, within the second that a container is given.
+const HAND_OVER: Duration = Duration::from_millis(300);
+
 #[derive(Debug, Clone)]
 pub struct Options {
     /// This node.
@@ -286,10 +289,13 @@ impl Replication {
     /// Prepares to stop: this node stands no more, and hands the leadership over if it leads and somebody can take it.
     pub async fn step_aside(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        if self.leader() == Some(self.me())
-            && let Err(refusal) = self.hand_over(None).await
-        {
-            log::info!("the leadership was not handed over: {refusal:?}");
+        if self.leader() != Some(self.me()) {
+            return;
+        }
+        match tokio::time::timeout(HAND_OVER, self.hand_over(None)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(refusal)) => log::info!("the leadership was not handed over: {refusal:?}"),
+            Err(_) => log::info!("nobody took the leadership over within {HAND_OVER:?}; the others will elect"),
         }
     }
 
