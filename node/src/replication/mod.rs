@@ -17,6 +17,7 @@ mod call_lane;
 mod campaign;
 mod compaction;
 mod frame;
+mod full_disk;
 mod incoming;
 mod leadership;
 pub mod log_store;
@@ -219,6 +220,8 @@ impl Replication {
         if let Some(id) = this.cluster_id() {
             this.start_steward(id);
         }
+        let watching = tokio::spawn(full_disk::run(Arc::downgrade(&this)));
+        this.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watching);
         Ok(this)
     }
 
