@@ -65,10 +65,10 @@ pub use compaction::Compaction;
 pub use peers::{Dialer, PeerStream, Reach};
 pub use report::{EngineRole, Figures};
 
-/// How to replicate.
 /// How long a stopping leader waits for its successor: many times what a hand-over takes, within the second that a container is given.
 const HAND_OVER: Duration = Duration::from_millis(300);
 
+/// How to replicate.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// This node.
@@ -236,6 +236,7 @@ impl Replication {
         if !self.raft.is_initialized().await.map_err(|error| StartError::Engine(error.to_string()))? {
             let founded = self.raft.initialize(BTreeMap::from([(me, node)])).await;
             founded.map_err(|error| StartError::Engine(error.to_string()))?;
+            self.allow_voting();
         }
         Ok(())
     }
@@ -262,6 +263,11 @@ impl Replication {
             configuration: self.storage.state().configuration(),
         }));
         self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
+    }
+
+    /// Whether a value of the replicated configuration was ever set, as far as this node has applied.
+    pub fn is_configured(&self, name: &str) -> bool {
+        self.storage.state().configuration().borrow().contains_key(name)
     }
 
     /// From now on this node may vote and stand: it has heard from the cluster, or is its only voter.
@@ -404,6 +410,8 @@ fn raft_config(options: &Options) -> Result<Config, StartError> {
         enable_pre_vote: Some(true),
         // A restarted leader is elected like everybody else: its disk may be an old copy.
         enable_leader_restore: Some(false),
+        // A follower whose disk is an old copy is sent again what it lost. It must not take the leader down, and it votes no more.
+        allow_log_reversion: Some(true),
         // Snapshots are taken by size, see `compaction`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -413,5 +421,3 @@ fn raft_config(options: &Options) -> Result<Config, StartError> {
     };
     config.validate().map_err(|error| StartError::Timing(error.to_string()))
 }
-        // A follower whose disk is an old copy is sent again what it lost. It must not take the leader down, and it votes no more.
-        allow_log_reversion: Some(true),
