@@ -54,7 +54,7 @@ pub(crate) async fn serve(this: Arc<Replication>, from: NodeId, kind: u8, mut st
 /// Whether the peer may go on.
 async fn greet(this: &Arc<Replication>, stream: &mut PeerStream) -> io::Result<bool> {
     // The peer sends nothing behind its hello until it is welcomed, so the reader cannot have read more than that.
-    let Some((_, hello)) = FrameReader::new(&mut *stream).next::<Hello>().await? else { return Ok(false) };
+    let Some((_, hello)) = FrameReader::of_greetings(&mut *stream).next::<Hello>().await? else { return Ok(false) };
     let welcome = this.welcome(&hello);
     let mut buffer = BytesMut::new();
     frame::put(&mut buffer, 0, &welcome)?;

@@ -47,14 +47,6 @@ pub(crate) fn watch(raft: &Raft) -> watch::Receiver<Leadership> {
     receiver
 }
 
-/// Waits until another than `leader` is known to lead. What was asked of `leader` may never be answered then: it may have been cut off.
-pub(crate) async fn succeeded(leadership: &watch::Receiver<Leadership>, leader: Uuid) {
-    let mut leadership = leadership.clone();
-    if leadership.wait_for(|now| now.leader.is_some_and(|new| new != leader)).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Whether a majority has acknowledged this leader within `patience`, or it has not led for so long yet. A leader that was cut off does
 /// not know that another may have been elected; after this it takes no writes.
 pub(crate) fn has_majority(raft: &Raft, since: Instant, patience: Duration) -> bool {
