@@ -54,6 +54,7 @@ struct Pending {
 
 struct Session<'s, S> {
     lane: &'s mut AppendLane,
+    first: Option<AppendEntriesRequest<TypeConfig>>,
     input: Option<S>,
     pending: VecDeque<Pending>,
     sent: u32,
@@ -70,11 +71,14 @@ impl AppendLane {
     /// the first error.
     pub(crate) async fn stream<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
     ) -> Result<BoxStream<'s, AppendResult>, RPCError<TypeConfig>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
+        // Awaited before anything is dialled: it is here that openraft paces its retries. Who dials first calls a dead peer thousands
+        // of times a second.
+        let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
         if self.connection.as_ref().is_none_or(|connection| connection.torn) {
             self.connection = None;
             let opened = self.peers.open(self.target, APPEND_STREAM).await;
@@ -83,7 +87,7 @@ impl AppendLane {
                 Some(Connection { reader: FrameReader::new(reader), writer, buffer: BytesMut::new(), torn: false });
         }
         self.session = self.session.wrapping_add(1);
-        let session = Session { lane: self, input: Some(input), pending: VecDeque::new(), sent: 0 };
+        let session = Session { lane: self, first: Some(first), input: Some(input), pending: VecDeque::new(), sent: 0 };
         Ok(Box::pin(stream::unfold(Some(session), |session| async move {
             let mut session = session?;
             match session.step().await {
@@ -106,6 +110,9 @@ where
     /// The next answer; `None` when there is none to come.
     async fn step(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
         let lost = || io::Error::new(io::ErrorKind::NotConnected, "the stream was given up");
+        if let Some(first) = self.first.take() {
+            self.send(&first).await?;
+        }
         loop {
             let connection = self.lane.connection.as_mut().ok_or_else(lost)?;
             let deadline = self.pending.front().map(|first| first.deadline);

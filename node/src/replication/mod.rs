@@ -334,7 +334,12 @@ impl Replication {
     }
 
     /// What to answer to a peer that wants in.
-    pub(crate) fn welcome(self: &Arc<Self>, hello: &Hello) -> Welcome {
+    fn welcome(self: &Arc<Self>, kind: u8, hello: &Hello) -> Welcome {
+        // What this node acknowledged would count towards a majority, although its disk may yet turn out as an old copy that is
+        // set aside.
+        if self.cluster_id().is_some() && !self.may_vote() && kind != wire::CALL_STREAM {
+            return Welcome::NotReady("it has not heard from its cluster since it started".to_owned());
+        }
         match (self.cluster_id(), hello.cluster_id) {
             (Some(own), Some(theirs)) if own == theirs => Welcome::Granted,
             (Some(own), _) => Welcome::OtherCluster(own),

@@ -136,11 +136,26 @@ async fn settle(means: Means, mut batch: Vec<Job>, permit: OwnedSemaphorePermit)
     let counts: Vec<usize> = batch.iter().map(|job| job.writes.len()).collect();
     let writes: Vec<Write> = batch.iter_mut().flat_map(|job| std::mem::take(&mut job.writes)).collect();
     let result = match leader {
-        Some(_) if here => propose_here(&means, writes).await,
+        Some(_) if here => {
+            let proposed = propose_here(&means, writes);
+            tokio::pin!(proposed);
+            let mut permit = Some(permit);
+            // Without a majority this may wait for ever. Its place goes to those behind it, who are told that there is none.
+            loop {
+                tokio::select! {
+                    proposed = &mut proposed => break proposed,
+                    () = tokio::time::sleep(means.patience), if permit.is_some() => {
+                        let since = means.leadership.borrow().since;
+                        if !has_majority(&means.raft, since, means.patience) {
+                            permit = None;
+                        }
+                    }
+                }
+            }
+        }
         Some(leader) => carry(&means, leader, writes).await,
         None => Err(Refusal::NotLeader(None)),
     };
-    drop(permit);
     match result {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
