@@ -19,7 +19,7 @@ use crate::kv::{Operation, Write};
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request waits for the membership to change before it says that it goes on by itself.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request waits for a leader and for its answer: the removal and a hand-over before it.
+/// How long a request waits for the leader's answer: the removal and a hand-over before it.
 const CARRY_TIMEOUT: Duration = Duration::from_secs(13);
 /// How long it waits for somebody to lead: longer than an election, shorter than callers usually wait, so that they hear that nothing was
 /// done instead of nothing.
