@@ -1,7 +1,7 @@
 //! How a started node comes to its address, its members and its cluster.
 //!
 //! 1. *Address*: `--advertise`, or what it is bound to, or where it was last, or what a registry saw if that is an address of this
-//!    host. Without any of these it waits for a registry.
+//!    host. Without any of these it waits for a registry; not for long if it has been part of a cluster.
 //! 2. *Members*: gossip starts with the seeds at hand (`--join`, members of the last life, what registries say) and hears of more.
 //! 3. *Cluster*: known from the disk; or founded, when the registries settle that or nobody else was named; or joined, when a leader
 //!    lets this node in.
@@ -35,6 +35,8 @@ use crate::startup::StartError;
 
 /// How long one try to write the founder's flags into the new cluster may take.
 const SEEDING: Duration = Duration::from_secs(5);
+/// How long a node that knows its cluster waits for a registry to tell it its address.
+const REGISTRY: Duration = Duration::from_secs(2);
 /// The last member is in the file of the stamp beside the identity.
 const STAMP_FILE: &str = "stamp";
 /// Members that are remembered for a start without a registry: enough that one of them is alive.
@@ -178,13 +180,24 @@ impl Joining {
         }
         if let Some(discovery) = &self.discovery {
             let mut picture = discovery.picture();
-            let answered = picture.wait_for(|picture| picture.answering > 0).await.map(|picture| picture.observed);
-            if let Ok(Some(observed)) = answered {
-                return Ok(observed);
+            let answered = picture.wait_for(|picture| picture.answering > 0);
+            let answered = async { answered.await.map(|picture| picture.observed) };
+            // Whoever has peers to go to needs no registry, not even after its address has changed.
+            let known = !self.identity().peers().is_empty() || self.replication.cluster_id().is_some();
+            let patience = if known { REGISTRY } else { Duration::MAX };
+            match tokio::time::timeout(patience, answered).await {
+                Ok(Ok(Some(observed))) => return Ok(observed),
+                Ok(_) => warn!(
+                    "the address that the registry saw is none of this host's; choose one with --advertise if peers cannot reach it"
+                ),
+                Err(_) => {
+                    warn!("no registry answers to tell this node its address; it takes the one that leads to its peers")
+                }
             }
-            warn!(
-                "the address that the registry saw is none of this host's; choose one with --advertise if peers cannot reach it"
-            );
+        }
+        let remembered = self.identity().peers().first().and_then(|peer| peer.parse::<SocketAddr>().ok());
+        if let Some(peer) = remembered {
+            return Ok(gossip::outward(peer).await);
         }
         for join in &self.flags.join {
             if let Ok(mut found) = tokio::net::lookup_host(join).await

@@ -19,8 +19,11 @@ use crate::kv::{Operation, Write};
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request waits for the membership to change before it says that it goes on by itself.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request waits for a leader and for its answer: the removal and a hand-over before it.
+/// How long a request waits for the leader's answer: the removal and a hand-over before it.
 const CARRY_TIMEOUT: Duration = Duration::from_secs(13);
+/// How long it waits for somebody to lead: longer than an election, shorter than callers usually wait, so that they hear that nothing was
+/// done instead of nothing.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Why something that only the leader does was not done.
@@ -58,7 +61,7 @@ impl Replication {
 
     /// Has the leader do it, whoever that is by the time.
     async fn admin(self: &Arc<Self>, call: AdminCall) -> Result<(), AdminFailure> {
-        let deadline = Instant::now() + CARRY_TIMEOUT;
+        let deadline = Instant::now() + LEADER_TIMEOUT;
         loop {
             let result = match self.leader() {
                 Some(leader) if leader == self.me() => self.admin_here(call.clone()).await,

@@ -114,6 +114,8 @@ pub struct Replication {
     cluster_id: Arc<OnceLock<Uuid>>,
     joined: watch::Sender<Option<Uuid>>,
     stopping: Arc<AtomicBool>,
+    /// Entries wait for room on the disk before they are applied.
+    applying: Arc<AtomicBool>,
     left: watch::Sender<bool>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -145,9 +147,12 @@ impl Replication {
         let snapshots = snapshot_lane::Progress::default();
         let network = network::Network::new(peers.clone(), snapshots.clone());
         let log_store = log_store::LogStore::new(storage.log().clone(), storage.state().clone());
-        let machine = state_machine::StateMachine::new(storage.state().clone());
+        let applying = Arc::new(AtomicBool::new(false));
+        let room = state_machine::Room { log: storage.log().clone(), waits: applying.clone() };
+        let machine = state_machine::StateMachine::with_room(storage.state().clone(), room);
         let raft = Raft::new(me, Arc::new(raft_config(&options)?), network, log_store, machine).await;
         let raft = raft.map_err(|error| StartError::Engine(error.to_string()))?;
+        applying.store(true, Ordering::Relaxed);
 
         let seed = rand::random();
         let config = election::Config::new(Mode::Voted, options.heartbeat, options.election_timeout, seed);
@@ -214,6 +219,7 @@ impl Replication {
             joined: watch::channel(cluster_id.get().copied()).0,
             cluster_id,
             stopping,
+            applying,
             left: watch::channel(false).0,
             tasks: std::sync::Mutex::new(tasks),
         });
@@ -310,6 +316,7 @@ impl Replication {
 
     /// Stops the engine. All that was acknowledged is on the disk.
     pub async fn shutdown(&self) {
+        self.applying.store(false, Ordering::Relaxed);
         if let Err(error) = self.raft.shutdown().await {
             log::warn!("the engine did not stop in good order: {error}");
         }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
@@ -12,11 +14,15 @@ use super::types::{
     Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id, position,
 };
 use crate::kv::{Operation, Write};
+use crate::storage::log::Log;
 use crate::storage::snapshot::{SnapshotReader, SnapshotView, StagedSnapshot};
 use crate::storage::state::{self, Change, State, StateError};
 
 /// Bytes of writes that are applied together: the first of them waits for the last, and all of them are in memory.
 const TOGETHER_BYTES: usize = 1 << 20;
+
+/// How often a disk without room is looked at again.
+const ROOM: Duration = Duration::from_millis(100);
 
 /// Entries that are applied together.
 const TOGETHER: usize = 512;
@@ -44,12 +50,34 @@ impl SnapshotData {
 #[derive(Debug, Clone)]
 pub struct StateMachine {
     state: Arc<State>,
+    room: Option<Room>,
+}
+
+/// Tells whether entries may be applied now.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// Watches the disk that the state is on as well.
+    pub log: Arc<Log>,
+    /// False while the engine starts and once it stops: then nothing waits.
+    pub waits: Arc<AtomicBool>,
 }
 
 impl StateMachine {
     /// A state machine over this state.
     pub fn new(state: Arc<State>) -> Self {
-        Self { state }
+        Self { state, room: None }
+    }
+
+    /// The same, that applies nothing while the disk has no room: the log keeps the entries, and reads go on over what was applied.
+    pub fn with_room(state: Arc<State>, room: Room) -> Self {
+        Self { state, room: Some(room) }
+    }
+
+    async fn wait_for_room(&self) {
+        let Some(room) = &self.room else { return };
+        while room.waits.load(Ordering::Relaxed) && room.log.is_starved() {
+            tokio::time::sleep(ROOM).await;
+        }
     }
 
     async fn snapshot(&self) -> io::Result<Snapshot> {
@@ -113,6 +141,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             if together.is_empty() {
                 return Ok(());
             }
+            self.wait_for_room().await;
             self.apply_together(&together, responders)?;
         }
     }
@@ -200,4 +229,37 @@ fn in_place<T>(run: impl FnOnce() -> T) -> T {
 /// Runs what blocks on the disk on a thread for that.
 async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T, StateError> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(run).await.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+    use crate::storage::{Storage, StorageOptions};
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_applied_while_the_disk_has_no_room_and_everything_after_that() {
+        let dir = tempfile::tempdir().unwrap();
+        // No disk has that much to keep in reserve.
+        let options = StorageOptions { cache_bytes: 1 << 20, reserve_bytes: 1 << 60, ..StorageOptions::default() };
+        let storage = Storage::open(dir.path(), &options).unwrap();
+        while !storage.log().is_starved() {
+            std::thread::yield_now();
+        }
+        let room = Room { log: storage.log().clone(), waits: Arc::new(AtomicBool::new(true)) };
+        let mut machine = StateMachine::with_room(storage.state().clone(), room.clone());
+        let entry = Entry { log_id: log_id(crate::storage::Position { term: 1, index: 0 }), payload: Payload::Blank };
+        let entries = stream::iter([Ok((entry, None))]);
+        let applying = machine.apply(entries);
+        tokio::pin!(applying);
+        tokio::select! {
+            applied = &mut applying => panic!("applied without room: {applied:?}"),
+            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+        }
+        assert_eq!(storage.state().progress().borrow().applied, None);
+        room.waits.store(false, Ordering::Relaxed);
+        applying.await.unwrap();
+        assert_eq!(storage.state().progress().borrow().applied.map(|applied| applied.index), Some(0));
+    }
 }

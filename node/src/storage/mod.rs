@@ -167,12 +167,12 @@ impl Storage {
         let log = Log::open(&dir.join("log"), &log_options)?;
         check_state_reaches_log(dir, &log, &state)?;
         let state = Arc::new(state);
+        let log = Arc::new(log);
+        let resting = rest_now_and_then(state.clone(), log.clone());
         Ok(Self {
             dir: dir.to_owned(),
-            log: Arc::new(log),
-            resting: Some(
-                rest_now_and_then(state.clone()).map_err(|error| OpenError::io("start a thread for", dir, error))?,
-            ),
+            log,
+            resting: Some(resting.map_err(|error| OpenError::io("start a thread for", dir, error))?),
             state,
             cluster_id: Mutex::new(cluster_id),
             _lock: lock,
@@ -229,13 +229,16 @@ impl Storage {
 /// How often a state is asked to rest: soon after a load, seldom enough to cost nothing.
 const REST_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Lets the state give memory back when it is at rest, until told to end.
-fn rest_now_and_then(state: Arc<State>) -> std::io::Result<(JoinHandle<()>, Arc<AtomicBool>)> {
+/// Lets the state give memory back when it is at rest and the disk has room, until told to end.
+fn rest_now_and_then(state: Arc<State>, log: Arc<Log>) -> std::io::Result<(JoinHandle<()>, Arc<AtomicBool>)> {
     let end = Arc::new(AtomicBool::new(false));
     let ended = end.clone();
     let thread = std::thread::Builder::new().name("state-rest".to_owned()).spawn(move || {
         while !ended.load(Ordering::SeqCst) {
-            if let Err(error) = state.rest() {
+            // A table needs room; without it the engine would be lost until a restart.
+            if !log.is_starved()
+                && let Err(error) = state.rest()
+            {
                 ::log::warn!("{error}");
             }
             std::thread::park_timeout(REST_INTERVAL);

@@ -284,6 +284,11 @@ impl Log {
         self.shared.full.load(Ordering::Relaxed)
     }
 
+    /// Whether the state, too, should take nothing more for now: a good part of what is kept in reserve for it is gone. Clears by itself.
+    pub fn is_starved(&self) -> bool {
+        self.shared.spares.is_starved()
+    }
+
     /// Why the log takes nothing any more (a failed fsync is never retried), if so. Only a restart helps.
     pub fn failure(&self) -> Option<String> {
         self.shared.lock().failure.clone()

@@ -4,6 +4,7 @@
 //! writer still has room for votes, memberships and what is on its way.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(super) struct Spares {
     pub(super) reserve: u64,
     pool: Mutex<Pool>,
     changed: Condvar,
+    /// Less than half of the reserve is left.
+    starved: AtomicBool,
     #[cfg(test)]
     pub(super) faults: Arc<super::file::Faults>,
 }
@@ -52,6 +55,7 @@ impl Spares {
             reserve,
             pool: Mutex::new(pool),
             changed: Condvar::new(),
+            starved: AtomicBool::new(false),
             #[cfg(test)]
             faults: Arc::default(),
         }
@@ -104,6 +108,11 @@ impl Spares {
         (pool.problem.clone(), pool.free_bytes)
     }
 
+    /// Whether somebody else has taken half of the reserve as well.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
+    }
+
     /// Number of files ready.
     pub(super) fn count(&self) -> u64 {
         self.lock().ready.len() as u64
@@ -141,7 +150,8 @@ impl Spares {
     pub(super) fn refill(&self) {
         let free_bytes = free_bytes(&self.dir);
         let needed = self.lock().ready.is_empty();
-        // The reserve is for the state, which cannot wait for room as the log can.
+        // The reserve is for the state: what it was handed and keeps in memory must find room, or its engine is lost until a restart.
+        self.starved.store(free_bytes.is_some_and(|free| free < self.reserve / 2), Ordering::Relaxed);
         let short = free_bytes.filter(|free| *free < self.reserve + if needed { self.size } else { 0 });
         let made = match short {
             Some(free) => {
