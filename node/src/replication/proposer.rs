@@ -1,7 +1,7 @@
 //! Carries writes to the leader, many in one entry.
 //!
 //! What waits while two batches are under way goes into the next: one entry, one sync, one round to the followers. A lone writer
-//! never waits for company. On a node that does not lead, the same batch is carried to the leader instead, one hop.
+//! never waits for company, nor for another task: while nobody waits, whoever asks proposes by itself. On a node that does not lead, the same batch is carried to the leader instead, one hop.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,13 +40,14 @@ struct Job {
 }
 
 /// Takes writes. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Job>,
+    means: Arc<Means>,
+    in_flight: Arc<Semaphore>,
 }
 
 /// What the proposer works with.
-#[derive(Clone)]
 pub(crate) struct Means {
     pub(crate) me: NodeId,
     pub(crate) raft: Raft,
@@ -60,20 +61,31 @@ pub(crate) struct Means {
 impl Proposer {
     pub(crate) fn start(means: Means) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(run(means, jobs));
-        Self { queue }
+        let means = Arc::new(means);
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+        tokio::spawn(run(means.clone(), in_flight.clone(), jobs));
+        Self { queue, means, in_flight }
     }
 
     /// Has the writes applied: one outcome for each, in order. Tries once; whoever calls decides about retries.
     pub(crate) async fn propose(&self, writes: Vec<Write>, carried: bool) -> Result<Vec<Outcome>, Refusal> {
+        // A hand-over to another thread and back is a tenth of what a lone writer waits for.
+        if self.queue.capacity() == QUEUE
+            && let Ok(_permit) = self.in_flight.try_acquire()
+        {
+            let leader = self.means.leadership.borrow().leader;
+            if carried && leader != Some(self.means.me.0) {
+                return Err(Refusal::NotLeader(leader));
+            }
+            return submit(&self.means, leader, writes).await;
+        }
         let (answer, answered) = oneshot::channel();
         self.queue.try_send(Job { writes, carried, answer }).map_err(|_| Refusal::Overloaded)?;
         answered.await.unwrap_or(Err(Refusal::Unknown))
     }
 }
 
-async fn run(means: Means, mut jobs: mpsc::Receiver<Job>) {
-    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+async fn run(means: Arc<Means>, in_flight: Arc<Semaphore>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.recv().await {
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
         let mut batch = vec![first];
@@ -99,10 +111,9 @@ fn size(write: &Write) -> usize {
     }
 }
 
-async fn settle(means: Means, mut batch: Vec<Job>, permit: OwnedSemaphorePermit) {
+async fn settle(means: Arc<Means>, mut batch: Vec<Job>, permit: OwnedSemaphorePermit) {
     let leader = means.leadership.borrow().leader;
-    let here = leader == Some(means.me.0);
-    if !here {
+    if leader != Some(means.me.0) {
         batch = refuse_carried(batch, leader);
     }
     // Whoever gave up meanwhile has been told that the outcome is unknown; not doing it is one of the two.
@@ -112,11 +123,7 @@ async fn settle(means: Means, mut batch: Vec<Job>, permit: OwnedSemaphorePermit)
     }
     let counts: Vec<usize> = batch.iter().map(|job| job.writes.len()).collect();
     let writes: Vec<Write> = batch.iter_mut().flat_map(|job| std::mem::take(&mut job.writes)).collect();
-    let result = match leader {
-        Some(_) if here => propose_here(&means, writes).await,
-        Some(leader) => carry(&means, leader, writes).await,
-        None => Err(Refusal::NotLeader(None)),
-    };
+    let result = submit(&means, leader, writes).await;
     drop(permit);
     match result {
         Ok(outcomes) => {
@@ -141,6 +148,14 @@ fn refuse_carried(batch: Vec<Job>, leader: Option<Uuid>) -> Vec<Job> {
         let _: Result<_, _> = job.answer.send(Err(Refusal::NotLeader(leader)));
     }
     own
+}
+
+async fn submit(means: &Means, leader: Option<Uuid>, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
+    match leader {
+        Some(leader) if leader == means.me.0 => propose_here(means, writes).await,
+        Some(leader) => carry(means, leader, writes).await,
+        None => Err(Refusal::NotLeader(None)),
+    }
 }
 
 async fn propose_here(means: &Means, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
