@@ -16,11 +16,14 @@ use uuid::Uuid;
 
 use crate::discovery::Picture;
 use crate::keyspace::{Keyspace, WriteError};
-use crate::kv::{Operation, Outcome, Write};
+use crate::kv::{Operation, Write};
 use crate::metrics::{Kind, Text};
 use crate::replication::{AdminFailure, EngineRole, Replication, settings};
 use crate::roster::Roster;
 use crate::storage::Storage;
+
+/// A value that was set arrives here as well within a heartbeat or two; it is answered from here by then at the latest.
+const HERE_TOO: Duration = Duration::from_secs(1);
 
 /// The cluster as this node sees it, and what can be done to it.
 #[derive(Debug)]
@@ -303,20 +306,26 @@ impl Admin {
                 return Err(AdminError::NotFound { reason });
             }
         };
-        let operation = Operation::Configure { name: name.to_owned(), value };
-        let outcome = self.keyspace.write(Write { operation, idempotency: None }, timeout).await?;
-        if let Outcome::Configured { revision } = outcome {
-            // What is answered is what was just set, on a follower too.
-            self.keyspace.wait_for(revision, timeout).await;
-        }
+        let operation = Operation::Configure { name: name.to_owned(), value: value.clone() };
+        self.keyspace.write(Write { operation, idempotency: None }, timeout).await?;
+        // What is answered is what was just set, on a follower too, unless somebody has set it anew.
+        let mut stored = self.storage.state().configuration();
+        let here = stored.wait_for(|stored| stored.get(name) == Some(&value));
+        let _: Result<_, _> = tokio::time::timeout(timeout.min(HERE_TOO), here).await;
         Ok(self.configuration())
     }
 
     /// Makes another voter lead (`None`: whoever is best placed), and returns when it does.
     pub async fn transfer(&self, to: Option<Uuid>, timeout: Duration) -> Result<Leader, AdminError> {
+        let deadline = tokio::time::Instant::now() + timeout;
         within(timeout, self.replication.transfer(to)).await?;
-        self.leader()
-            .ok_or_else(|| AdminError::Timeout { reason: "handed over; the new leader is not known yet".to_owned() })
+        // The one that handed over knows first; here it may take a heartbeat more.
+        let mut leadership = self.replication.leadership();
+        let known = leadership.wait_for(|now| now.leader.is_some_and(|leader| to.is_none_or(|to| to == leader)));
+        let _: Result<_, _> = tokio::time::timeout_at(deadline, known).await;
+        self.leader().ok_or_else(|| AdminError::Timeout {
+            reason: "handed over; the new leader is not known here yet".to_owned(),
+        })
     }
 
     /// Takes a live member out for good.

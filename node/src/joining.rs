@@ -350,10 +350,12 @@ impl Joining {
 
     /// Begins a cluster of this one node. Its id is on this disk, and with the registries if there are any.
     async fn found(&self, id: Uuid) -> Result<(), StartError> {
+        self.admin.set_trouble(Some("the cluster is being founded".to_owned()));
         self.replication.found(id).await?;
-        self.identity().set_founding(None)?;
-        self.replication.allow_voting();
         self.seed_configuration().await;
+        // Last: a crash before this repeats what is missing.
+        self.identity().set_founding(None)?;
+        self.admin.set_trouble(None);
         Ok(())
     }
 
@@ -364,6 +366,10 @@ impl Joining {
             (settings::REPLACE_AFTER, self.flags.replace_after.to_string()),
         ];
         for (name, value) in values {
+            // Written before a crash, and perhaps changed since.
+            if self.replication.is_configured(name) {
+                continue;
+            }
             let operation = Operation::Configure { name: name.to_owned(), value };
             let write = Write { operation, idempotency: None };
             while let Err(error) = self.keyspace.write(write.clone(), SEEDING).await {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout_at};
@@ -68,16 +68,15 @@ impl Keyspace {
             if write.idempotency.is_none() && leader != Some(self.replication.me()) {
                 write.idempotency = Some(self.keys.next());
             }
-            let proposed = match timeout_at(deadline, self.replication.propose(vec![write.clone()])).await {
-                Err(_) => return Err(WriteError::Unknown),
-                Ok(proposed) => proposed,
-            };
-            let refusal = match proposed {
+            let refusal = match self.replication.propose(vec![write.clone()], deadline).await {
                 Ok(mut outcomes) => return outcomes.pop().ok_or(WriteError::Unknown),
                 Err(refusal) => refusal,
             };
             match refusal {
-                Refusal::Overloaded if !uncertain => return Err(WriteError::Overloaded),
+                // Without a leader it is that which they wait for.
+                Refusal::Overloaded if !uncertain && self.replication.leader().is_some() => {
+                    return Err(WriteError::Overloaded);
+                }
                 Refusal::DiskFull if !uncertain => return Err(WriteError::DiskFull),
                 Refusal::Unknown if write.idempotency.is_none() => return Err(WriteError::Unknown),
                 Refusal::Unknown => uncertain = true,
@@ -102,8 +101,9 @@ impl Keyspace {
         timeout: Duration,
     ) -> Result<Reading<Option<Versioned>>, ReadError> {
         self.refresh(freshness, timeout).await?;
+        let fresh_at = self.replication.reads().fresh_at();
         let (data, revision) = self.state.get(key)?;
-        Ok(self.reading(data, revision))
+        Ok(self.reading(data, revision, fresh_at))
     }
 
     /// Lists a page of keys, waiting up to `timeout` for the wanted freshness.
@@ -114,8 +114,9 @@ impl Keyspace {
         timeout: Duration,
     ) -> Result<Reading<Page>, ReadError> {
         self.refresh(freshness, timeout).await?;
+        let fresh_at = self.replication.reads().fresh_at();
         let (data, revision) = self.state.page(query)?;
-        Ok(self.reading(data, revision))
+        Ok(self.reading(data, revision, fresh_at))
     }
 
     /// The revision applied here.
@@ -123,13 +124,9 @@ impl Keyspace {
         self.progress.borrow().revision
     }
 
-    /// Waits until this node has applied a revision, but no longer than `timeout`.
-    pub async fn wait_for(&self, revision: u64, timeout: Duration) {
-        let _: Result<_, _> = self.wait_revision(revision, tokio::time::Instant::now() + timeout).await;
-    }
-
-    fn reading<T>(&self, data: T, revision: u64) -> Reading<T> {
-        Reading { data, revision, staleness: self.replication.reads().staleness(), leader: self.replication.leader() }
+    fn reading<T>(&self, data: T, revision: u64, fresh_at: Option<Instant>) -> Reading<T> {
+        let staleness = fresh_at.map(|at| at.elapsed());
+        Reading { data, revision, staleness, leader: self.replication.leader() }
     }
 
     /// Waits until this node's state is as fresh as wanted.

@@ -114,7 +114,12 @@ impl Replication {
                     None => AdminRefusal::NotFound(format!("there is no member {to}")),
                 });
             }
-            Some(to) => to,
+            Some(to) => {
+                self.may_take_over(to).map_err(|why| {
+                    AdminRefusal::Conflict(format!("{} {why}; this node goes on leading", roster.name(to)))
+                })?;
+                to
+            }
             None => self.best_successor(&voters).ok_or_else(|| {
                 AdminRefusal::Conflict(
                     "there is no other live voter to hand over to; this node goes on leading".to_owned(),
@@ -135,6 +140,19 @@ impl Replication {
                 "{} did not take over within {TRANSFER_TIMEOUT:?}; whoever leads now shows in the members",
                 roster.name(to)
             ))),
+        }
+    }
+
+    /// A leader that hands over takes no writes from then on, so it does not hand over to who cannot take them soon.
+    fn may_take_over(&self, to: Uuid) -> Result<(), String> {
+        if !self.reached(to) {
+            return Err("does not answer".to_owned());
+        }
+        let last = self.figures().last_log_index;
+        match self.matched().get(&to).copied().flatten() {
+            Some(index) if last.saturating_sub(index) <= policy::CAUGHT_UP => Ok(()),
+            Some(index) => Err(format!("is {} entries behind", last.saturating_sub(index))),
+            None => Err("has not been sent the log yet".to_owned()),
         }
     }
 

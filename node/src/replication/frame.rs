@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Longest body. A batch of entries is bounded at 4 MiB beyond its first entry, and an entry holds at most one value of 16 MiB
 /// beyond its first 1 MiB; twice that sum can only be a broken or hostile peer.
 pub(crate) const MAX_BODY: usize = 48 * 1024 * 1024;
+/// Longest greeting: an id, or a sentence for people.
+const MAX_GREETING: usize = 4 * 1024;
 const HEADER: usize = 12;
 /// A buffer that has grown beyond this for one large frame is given back when it is empty.
 const KEEP: usize = 256 * 1024;
@@ -27,11 +29,17 @@ const KEEP: usize = 256 * 1024;
 pub(crate) struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
+    limit: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(stream: R) -> Self {
-        Self { stream, buffer: BytesMut::with_capacity(16 * 1024) }
+        Self { stream, buffer: BytesMut::with_capacity(16 * 1024), limit: MAX_BODY }
+    }
+
+    /// For the first frame of a stream, from somebody who is not welcomed yet and shall not make us set memory aside.
+    pub(crate) fn of_greetings(stream: R) -> Self {
+        Self { stream, buffer: BytesMut::new(), limit: MAX_GREETING }
     }
 
     /// The next frame's number and decoded body; `None` when the peer closed between two frames.
@@ -59,8 +67,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         };
         let length = header.get_u32_le() as usize;
         let number = header.get_u64_le();
-        if length > MAX_BODY {
-            return Err(invalid(format!("a frame of {length} bytes, the limit is {MAX_BODY}")));
+        if length > self.limit {
+            return Err(invalid(format!("a frame of {length} bytes, the limit is {}", self.limit)));
         }
         let Some(body) = self.buffer.get(HEADER..HEADER + length) else {
             self.buffer.reserve(HEADER + length - self.buffer.len());
@@ -127,6 +135,10 @@ mod tests {
         put(&mut wire, 1, &"text".to_owned()).unwrap();
         let cut = FrameReader::new(&wire[..wire.len() - 1]).next::<String>().await;
         assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        let mut greeting = BytesMut::new();
+        put(&mut greeting, 1, &"x".repeat(MAX_GREETING)).unwrap();
+        let greeted = FrameReader::of_greetings(&greeting[..HEADER]).next::<String>().await;
+        assert_eq!(greeted.unwrap_err().kind(), io::ErrorKind::InvalidData);
         let long = [0xff; 64];
         assert_eq!(FrameReader::new(&long[..]).next::<String>().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         wire[HEADER] = 0xff;

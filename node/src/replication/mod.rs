@@ -17,6 +17,7 @@ mod call_lane;
 mod campaign;
 mod compaction;
 mod frame;
+mod full_disk;
 mod incoming;
 mod leadership;
 pub mod log_store;
@@ -63,6 +64,9 @@ pub use admin::AdminFailure;
 pub use compaction::Compaction;
 pub use peers::{Dialer, PeerStream, Reach};
 pub use report::{EngineRole, Figures};
+
+/// How long a stopping leader waits for its successor: many times what a hand-over takes, within the second that a container is given.
+const HAND_OVER: Duration = Duration::from_millis(300);
 
 /// How to replicate.
 #[derive(Debug, Clone)]
@@ -216,6 +220,8 @@ impl Replication {
         if let Some(id) = this.cluster_id() {
             this.start_steward(id);
         }
+        let watching = tokio::spawn(full_disk::run(Arc::downgrade(&this)));
+        this.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watching);
         Ok(this)
     }
 
@@ -230,6 +236,7 @@ impl Replication {
         if !self.raft.is_initialized().await.map_err(|error| StartError::Engine(error.to_string()))? {
             let founded = self.raft.initialize(BTreeMap::from([(me, node)])).await;
             founded.map_err(|error| StartError::Engine(error.to_string()))?;
+            self.allow_voting();
         }
         Ok(())
     }
@@ -258,14 +265,24 @@ impl Replication {
         self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
     }
 
+    /// Whether a value of the replicated configuration was ever set, as far as this node has applied.
+    pub fn is_configured(&self, name: &str) -> bool {
+        self.storage.state().configuration().borrow().contains_key(name)
+    }
+
     /// From now on this node may vote and stand: it has heard from the cluster, or is its only voter.
     pub fn allow_voting(&self) {
         self.may_vote.send_replace(true);
     }
 
-    /// Applies writes as one unit of the log, on whoever leads. Tries once.
-    pub(crate) async fn propose(&self, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
-        self.proposer.propose(writes, false).await
+    /// Applies writes as one unit of the log, on whoever leads. Tries once. Who gives up at the deadline knows whether they were handed to
+    /// anybody: overloaded, or an unknown outcome.
+    pub(crate) async fn propose(
+        &self,
+        writes: Vec<Write>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Vec<Outcome>, Refusal> {
+        self.proposer.propose_until(writes, deadline).await
     }
 
     /// Read indices and proofs of freshness.
@@ -281,10 +298,13 @@ impl Replication {
     /// Prepares to stop: this node stands no more, and hands the leadership over if it leads and somebody can take it.
     pub async fn step_aside(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        if self.leader() == Some(self.me())
-            && let Err(refusal) = self.hand_over(None).await
-        {
-            log::info!("the leadership was not handed over: {refusal:?}");
+        if self.leader() != Some(self.me()) {
+            return;
+        }
+        match tokio::time::timeout(HAND_OVER, self.hand_over(None)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(refusal)) => log::info!("the leadership was not handed over: {refusal:?}"),
+            Err(_) => log::info!("nobody took the leadership over within {HAND_OVER:?}; the others will elect"),
         }
     }
 
@@ -314,7 +334,12 @@ impl Replication {
     }
 
     /// What to answer to a peer that wants in.
-    pub(crate) fn welcome(self: &Arc<Self>, hello: &Hello) -> Welcome {
+    fn welcome(self: &Arc<Self>, kind: u8, hello: &Hello) -> Welcome {
+        // What this node acknowledged would count towards a majority, although its disk may yet turn out as an old copy that is
+        // set aside.
+        if self.cluster_id().is_some() && !self.may_vote() && kind != wire::CALL_STREAM {
+            return Welcome::NotReady("it has not heard from its cluster since it started".to_owned());
+        }
         match (self.cluster_id(), hello.cluster_id) {
             (Some(own), Some(theirs)) if own == theirs => Welcome::Granted,
             (Some(own), _) => Welcome::OtherCluster(own),
@@ -388,6 +413,8 @@ fn raft_config(options: &Options) -> Result<Config, StartError> {
         enable_pre_vote: Some(true),
         // A restarted leader is elected like everybody else: its disk may be an old copy.
         enable_leader_restore: Some(false),
+        // A follower whose disk is an old copy is sent again what it lost. It must not take the leader down, and it votes no more.
+        allow_log_reversion: Some(true),
         // Snapshots are taken by size, see `compaction`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,

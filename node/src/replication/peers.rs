@@ -136,7 +136,7 @@ impl Peers {
             let mut buffer = BytesMut::new();
             frame::put(&mut buffer, 0, &Hello { cluster_id: self.inner.cluster_id.get().copied() })?;
             stream.write_all(&buffer).await?;
-            FrameReader::new(&mut stream).next::<Welcome>().await
+            FrameReader::of_greetings(&mut stream).next::<Welcome>().await
         };
         let welcome = match tokio::time::timeout(HELLO_TIMEOUT, greet).await {
             Ok(welcome) => welcome.map_err(|error| OpenFailure::Unreachable(error.to_string()))?,

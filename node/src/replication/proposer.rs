@@ -1,13 +1,16 @@
 //! Carries writes to the leader, many in one entry.
 //!
 //! What waits while two batches are under way goes into the next: one entry, one sync, one round to the followers. A lone writer
-//! never waits for company, nor for another task: while nobody waits, whoever asks proposes by itself. On a node that does not lead, the same batch is carried to the leader instead, one hop.
+//! never waits for company, nor for another task: while nobody waits, whoever asks proposes by itself. On a node that does not lead, the
+//! same batch is carried to the leader instead, one hop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
@@ -36,8 +39,12 @@ struct Job {
     writes: Vec<Write>,
     /// Came from another node: never carried on.
     carried: bool,
+    /// Set once, by whoever is first: the batch that takes it, or the caller who gives up before that.
+    settled: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Vec<Outcome>, Refusal>>,
 }
+
+type Answered = oneshot::Receiver<Result<Vec<Outcome>, Refusal>>;
 
 /// Takes writes. Cheap to clone.
 #[derive(Clone)]
@@ -69,19 +76,49 @@ impl Proposer {
 
     /// Has the writes applied: one outcome for each, in order. Tries once; whoever calls decides about retries.
     pub(crate) async fn propose(&self, writes: Vec<Write>, carried: bool) -> Result<Vec<Outcome>, Refusal> {
-        // A hand-over to another thread and back is a tenth of what a lone writer waits for.
-        if self.queue.capacity() == QUEUE
-            && let Ok(_permit) = self.in_flight.try_acquire()
-        {
-            let leader = self.means.leadership.borrow().leader;
-            if carried && leader != Some(self.means.me.0) {
-                return Err(Refusal::NotLeader(leader));
-            }
-            return submit(&self.means, leader, writes).await;
+        if let Some(_permit) = self.room() {
+            return self.by_itself(writes, carried).await;
         }
-        let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Job { writes, carried, answer }).map_err(|_| Refusal::Overloaded)?;
+        let (_, answered) = self.enqueue(writes, carried)?;
         answered.await.unwrap_or(Err(Refusal::Unknown))
+    }
+
+    /// The same, until a deadline: what still waits in the queue by then is withdrawn and certainly not applied.
+    pub(crate) async fn propose_until(&self, writes: Vec<Write>, deadline: Instant) -> Result<Vec<Outcome>, Refusal> {
+        if let Some(_permit) = self.room() {
+            let answer = timeout_at(deadline, self.by_itself(writes, false)).await;
+            return answer.unwrap_or(Err(Refusal::Unknown));
+        }
+        let (settled, answered) = self.enqueue(writes, false)?;
+        match timeout_at(deadline, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(Refusal::Unknown)),
+            Err(_) if settled.swap(true, Ordering::AcqRel) => Err(Refusal::Unknown),
+            Err(_) => Err(Refusal::Overloaded),
+        }
+    }
+
+    /// While nobody waits and a batch may go. A hand-over to another task and back is a tenth of what a lone writer waits for.
+    fn room(&self) -> Option<SemaphorePermit<'_>> {
+        if self.queue.capacity() < QUEUE {
+            return None;
+        }
+        self.in_flight.try_acquire().ok()
+    }
+
+    async fn by_itself(&self, writes: Vec<Write>, carried: bool) -> Result<Vec<Outcome>, Refusal> {
+        let leader = self.means.leadership.borrow().leader;
+        if carried && leader != Some(self.means.me.0) {
+            return Err(Refusal::NotLeader(leader));
+        }
+        submit(&self.means, leader, writes).await
+    }
+
+    fn enqueue(&self, writes: Vec<Write>, carried: bool) -> Result<(Arc<AtomicBool>, Answered), Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let settled = Arc::new(AtomicBool::new(false));
+        let job = Job { writes, carried, settled: settled.clone(), answer };
+        self.queue.try_send(job).map_err(|_| Refusal::Overloaded)?;
+        Ok((settled, answered))
     }
 }
 
@@ -116,8 +153,8 @@ async fn settle(means: Arc<Means>, mut batch: Vec<Job>, permit: OwnedSemaphorePe
     if leader != Some(means.me.0) {
         batch = refuse_carried(batch, leader);
     }
-    // Whoever gave up meanwhile has been told that the outcome is unknown; not doing it is one of the two.
-    batch.retain(|job| !job.answer.is_closed());
+    // Whoever gave up meanwhile has been told that nothing was written, or does not listen any more.
+    batch.retain(|job| !job.answer.is_closed() && !job.settled.swap(true, Ordering::AcqRel));
     if batch.is_empty() {
         return;
     }
@@ -185,7 +222,15 @@ fn unknown(error: &dyn std::error::Error) -> Refusal {
 }
 
 async fn carry(means: &Means, leader: Uuid, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
-    match means.peers.calls(NodeId(leader)).call(Call::Write(writes), CARRY_TIMEOUT).await {
+    let mut leadership = means.leadership.clone();
+    // Who is deposed while it is paused or cut off may never answer; its batches must not hold up those for the new leader.
+    let deposed = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader));
+    let calls = means.peers.calls(NodeId(leader));
+    let answer = tokio::select! {
+        answer = calls.call(Call::Write(writes), CARRY_TIMEOUT) => answer,
+        _ = deposed => Err(CallError::Lost("another node leads now".to_owned())),
+    };
+    match answer {
         Ok(Answer::Write(result)) => result,
         Ok(other) => {
             log::warn!("{leader} answered a batch of writes with {other:?}");

@@ -83,13 +83,19 @@ impl ReadIndex {
         self.proof.fresh_at.fetch_max(u64::try_from(asked).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
     }
 
-    /// By how much this node is behind at most; `None` without a proof. Has the proof kept fresh for a while.
-    pub(crate) fn staleness(&self) -> Option<Duration> {
+    /// Since when what is read from now on may be out of date; `None` without a proof. Has the proof kept fresh for a while. Ask before
+    /// the data is read: a proof that comes after that says nothing of it.
+    pub(crate) fn fresh_at(&self) -> Option<Instant> {
         if !self.proof.wanted.load(Ordering::Relaxed) {
             self.proof.wanted.store(true, Ordering::Relaxed);
         }
         let fresh_at = self.proof.fresh_at.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.proof.started.elapsed().saturating_sub(Duration::from_micros(fresh_at)))
+        Some(self.proof.started + Duration::from_micros(fresh_at))
+    }
+
+    /// By how much this node is behind at most; `None` without a proof.
+    pub(crate) fn staleness(&self) -> Option<Duration> {
+        self.fresh_at().map(|at| at.elapsed())
     }
 }
 
@@ -120,7 +126,15 @@ async fn ask(means: &Means) -> Result<u64, Refusal> {
     if leader == means.me.0 {
         return confirm_here(&means.raft).await;
     }
-    match means.peers.calls(NodeId(leader)).call(Call::ReadIndex, ROUND).await {
+    let mut leadership = means.leadership.clone();
+    let deposed = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader));
+    let calls = means.peers.calls(NodeId(leader));
+    let answer = tokio::select! {
+        answer = calls.call(Call::ReadIndex, ROUND) => answer,
+        // It may be paused: the new one is asked without waiting for that.
+        _ = deposed => return Err(Refusal::NotLeader(None)),
+    };
+    match answer {
         Ok(Answer::ReadIndex(result)) => result,
         Ok(_) | Err(CallError::Unsent(_) | CallError::Lost(_)) => Err(Refusal::NotLeader(None)),
         Err(CallError::Overloaded) => Err(Refusal::Overloaded),

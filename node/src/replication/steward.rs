@@ -117,10 +117,10 @@ fn look(means: &Means, memory: &mut Memory) -> View {
         let elsewhere =
             entry.and_then(|entry| entry.card.cluster_id).is_some_and(|cluster_id| cluster_id != means.cluster_id);
         let duplicate = entry.is_some_and(|entry| entry.duplicate);
-        let member = voters.contains(&id) || learners.contains_key(&id);
         let removed = configuration.contains_key(&settings::removed(id));
-        // A stranger that shows up twice is not let in until one of the two is gone; a member is not thrown out for it.
-        let eligible = !removed && !elsewhere && (member || !duplicate);
+        // A stranger that shows up twice is not let in until one of the two is gone; a member is not thrown out for it. And whatever
+        // gossip says of a voter, it does not cost it its vote.
+        let eligible = !removed && (voters.contains(&id) || !elsewhere && (learners.contains_key(&id) || !duplicate));
         let caught_up_for = memory.caught_up.get(&id).map_or(Duration::ZERO, |since| now.duration_since(*since));
         nodes.insert(id, policy::Node { life, eligible, caught_up_for });
     }
