@@ -380,14 +380,12 @@ impl Replication {
 
     /// Waits until the engine has stopped by itself, and says why: a broken disk, as a rule.
     pub async fn failed(&self) -> String {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Err(error) = &metrics.borrow_and_update().running_state {
-                return error.to_string();
-            }
-            if metrics.changed().await.is_err() {
-                return "the engine is gone".to_owned();
-            }
+        // These change with the membership and the term. The others change with every write, and would wake whoever waits here each time.
+        let mut server = self.raft.server_metrics();
+        while server.changed().await.is_ok() {}
+        match &self.raft.metrics().borrow_watched().running_state {
+            Err(error) => error.to_string(),
+            Ok(()) => "the engine is gone".to_owned(),
         }
     }
 
