@@ -54,10 +54,6 @@ struct Pending {
 
 struct Session<'s, S> {
     lane: &'s mut AppendLane,
-<<<<<<< HEAD
-    /// Taken from the input, but not sent yet.
-=======
->>>>>>> main
     first: Option<AppendEntriesRequest<TypeConfig>>,
     input: Option<S>,
     pending: VecDeque<Pending>,
@@ -80,32 +76,18 @@ impl AppendLane {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
-<<<<<<< HEAD
-        let mut first = None;
-=======
         // Awaited before anything is dialled: it is here that openraft paces its retries. Who dials first calls a dead peer thousands
         // of times a second.
         let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
->>>>>>> main
         if self.connection.as_ref().is_none_or(|connection| connection.torn) {
             self.connection = None;
-            // openraft backs off from a peer that is gone by holding back the first request. Dialled before that is there, a dead peer would be
-            // dialled without a pause.
-            first = input.next().await;
-            if first.is_none() {
-                return Ok(Box::pin(stream::empty()));
-            }
             let opened = self.peers.open(self.target, APPEND_STREAM).await;
             let (reader, writer) = opened.map_err(|error| error.unreachable())?.into_split();
             self.connection =
                 Some(Connection { reader: FrameReader::new(reader), writer, buffer: BytesMut::new(), torn: false });
         }
         self.session = self.session.wrapping_add(1);
-<<<<<<< HEAD
-        let session = Session { lane: self, first, input: Some(input), pending: VecDeque::new(), sent: 0 };
-=======
         let session = Session { lane: self, first: Some(first), input: Some(input), pending: VecDeque::new(), sent: 0 };
->>>>>>> main
         Ok(Box::pin(stream::unfold(Some(session), |session| async move {
             let mut session = session?;
             match session.step().await {
@@ -127,9 +109,6 @@ where
 {
     /// The next answer; `None` when there is none to come.
     async fn step(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
-        if let Some(first) = self.first.take() {
-            self.send(&first).await?;
-        }
         let lost = || io::Error::new(io::ErrorKind::NotConnected, "the stream was given up");
         if let Some(first) = self.first.take() {
             self.send(&first).await?;
