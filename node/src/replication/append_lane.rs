@@ -54,6 +54,7 @@ struct Pending {
 
 struct Session<'s, S> {
     lane: &'s mut AppendLane,
+    /// Taken from the input, but not sent yet.
     first: Option<AppendEntriesRequest<TypeConfig>>,
     input: Option<S>,
     pending: VecDeque<Pending>,
@@ -76,18 +77,22 @@ impl AppendLane {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
-        // Awaited before anything is dialled: it is here that openraft paces its retries. Who dials first calls a dead peer thousands
-        // of times a second.
-        let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
+        let mut first = None;
         if self.connection.as_ref().is_none_or(|connection| connection.torn) {
             self.connection = None;
+            // openraft backs off from a peer that is gone by holding back the first request. Dialled before that is there, a dead peer would be
+            // dialled without a pause.
+            first = input.next().await;
+            if first.is_none() {
+                return Ok(Box::pin(stream::empty()));
+            }
             let opened = self.peers.open(self.target, APPEND_STREAM).await;
             let (reader, writer) = opened.map_err(|error| error.unreachable())?.into_split();
             self.connection =
                 Some(Connection { reader: FrameReader::new(reader), writer, buffer: BytesMut::new(), torn: false });
         }
         self.session = self.session.wrapping_add(1);
-        let session = Session { lane: self, first: Some(first), input: Some(input), pending: VecDeque::new(), sent: 0 };
+        let session = Session { lane: self, first, input: Some(input), pending: VecDeque::new(), sent: 0 };
         Ok(Box::pin(stream::unfold(Some(session), |session| async move {
             let mut session = session?;
             match session.step().await {
