@@ -76,8 +76,8 @@ impl Proposer {
 
     /// Has the writes applied: one outcome for each, in order. Tries once; whoever calls decides about retries.
     pub(crate) async fn propose(&self, writes: Vec<Write>, carried: bool) -> Result<Vec<Outcome>, Refusal> {
-        if let Some(_permit) = self.room() {
-            return self.by_itself(writes, carried).await;
+        if let Some(permit) = self.room() {
+            return self.by_itself(writes, carried, permit).await;
         }
         let (_, answered) = self.enqueue(writes, carried)?;
         answered.await.unwrap_or(Err(Refusal::Unknown))
@@ -85,8 +85,8 @@ impl Proposer {
 
     /// The same, until a deadline: what still waits in the queue by then is withdrawn and certainly not applied.
     pub(crate) async fn propose_until(&self, writes: Vec<Write>, deadline: Instant) -> Result<Vec<Outcome>, Refusal> {
-        if let Some(_permit) = self.room() {
-            let answer = timeout_at(deadline, self.by_itself(writes, false)).await;
+        if let Some(permit) = self.room() {
+            let answer = timeout_at(deadline, self.by_itself(writes, false, permit)).await;
             return answer.unwrap_or(Err(Refusal::Unknown));
         }
         let (settled, answered) = self.enqueue(writes, false)?;
@@ -105,12 +105,17 @@ impl Proposer {
         self.in_flight.try_acquire().ok()
     }
 
-    async fn by_itself(&self, writes: Vec<Write>, carried: bool) -> Result<Vec<Outcome>, Refusal> {
+    async fn by_itself(
+        &self,
+        writes: Vec<Write>,
+        carried: bool,
+        permit: SemaphorePermit<'_>,
+    ) -> Result<Vec<Outcome>, Refusal> {
         let leader = self.means.leadership.borrow().leader;
         if carried && leader != Some(self.means.me.0) {
             return Err(Refusal::NotLeader(leader));
         }
-        submit(&self.means, leader, writes).await
+        submit(&self.means, leader, writes, permit).await
     }
 
     fn enqueue(&self, writes: Vec<Write>, carried: bool) -> Result<(Arc<AtomicBool>, Answered), Refusal> {
@@ -160,8 +165,7 @@ async fn settle(means: Arc<Means>, mut batch: Vec<Job>, permit: OwnedSemaphorePe
     }
     let counts: Vec<usize> = batch.iter().map(|job| job.writes.len()).collect();
     let writes: Vec<Write> = batch.iter_mut().flat_map(|job| std::mem::take(&mut job.writes)).collect();
-    let result = submit(&means, leader, writes).await;
-    drop(permit);
+    let result = submit(&means, leader, writes, permit).await;
     match result {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
@@ -187,9 +191,31 @@ fn refuse_carried(batch: Vec<Job>, leader: Option<Uuid>) -> Vec<Job> {
     own
 }
 
-async fn submit(means: &Means, leader: Option<Uuid>, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
+/// One try, here or one hop away. Gives the permit back when it is done, or when it may take for ever.
+async fn submit<P>(
+    means: &Means,
+    leader: Option<Uuid>,
+    writes: Vec<Write>,
+    permit: P,
+) -> Result<Vec<Outcome>, Refusal> {
     match leader {
-        Some(leader) if leader == means.me.0 => propose_here(means, writes).await,
+        Some(leader) if leader == means.me.0 => {
+            let proposed = propose_here(means, writes);
+            tokio::pin!(proposed);
+            let mut permit = Some(permit);
+            // Without a majority this may wait for ever. Its place goes to those behind it, who are told that there is none.
+            loop {
+                tokio::select! {
+                    proposed = &mut proposed => return proposed,
+                    () = tokio::time::sleep(means.patience), if permit.is_some() => {
+                        let since = means.leadership.borrow().since;
+                        if !has_majority(&means.raft, since, means.patience) {
+                            permit = None;
+                        }
+                    }
+                }
+            }
+        }
         Some(leader) => carry(means, leader, writes).await,
         None => Err(Refusal::NotLeader(None)),
     }
