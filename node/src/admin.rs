@@ -16,11 +16,14 @@ use uuid::Uuid;
 
 use crate::discovery::Picture;
 use crate::keyspace::{Keyspace, WriteError};
-use crate::kv::{Operation, Outcome, Write};
+use crate::kv::{Operation, Write};
 use crate::metrics::{Kind, Text};
 use crate::replication::{AdminFailure, EngineRole, Replication, settings};
 use crate::roster::Roster;
 use crate::storage::Storage;
+
+/// A value that was set arrives here as well within a heartbeat or two; it is answered from here by then at the latest.
+const HERE_TOO: Duration = Duration::from_secs(1);
 
 /// The cluster as this node sees it, and what can be done to it.
 #[derive(Debug)]
@@ -303,12 +306,12 @@ impl Admin {
                 return Err(AdminError::NotFound { reason });
             }
         };
-        let operation = Operation::Configure { name: name.to_owned(), value };
-        let outcome = self.keyspace.write(Write { operation, idempotency: None }, timeout).await?;
-        if let Outcome::Configured { revision } = outcome {
-            // What is answered is what was just set, on a follower too.
-            self.keyspace.wait_for(revision, timeout).await;
-        }
+        let operation = Operation::Configure { name: name.to_owned(), value: value.clone() };
+        self.keyspace.write(Write { operation, idempotency: None }, timeout).await?;
+        // What is answered is what was just set, on a follower too, unless somebody has set it anew.
+        let mut stored = self.storage.state().configuration();
+        let here = stored.wait_for(|stored| stored.get(name) == Some(&value));
+        let _: Result<_, _> = tokio::time::timeout(timeout.min(HERE_TOO), here).await;
         Ok(self.configuration())
     }
 

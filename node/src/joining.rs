@@ -363,10 +363,12 @@ impl Joining {
 
     /// Begins a cluster of this one node. Its id is on this disk, and with the registries if there are any.
     async fn found(&self, id: Uuid) -> Result<(), StartError> {
+        self.admin.set_trouble(Some("the cluster is being founded".to_owned()));
         self.replication.found(id).await?;
         self.seed_configuration().await;
         // Last: a crash before this repeats what is missing.
         self.identity().set_founding(None)?;
+        self.admin.set_trouble(None);
         Ok(())
     }
 

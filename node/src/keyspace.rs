@@ -124,11 +124,6 @@ impl Keyspace {
         self.progress.borrow().revision
     }
 
-    /// Waits until this node has applied a revision, but no longer than `timeout`.
-    pub async fn wait_for(&self, revision: u64, timeout: Duration) {
-        let _: Result<_, _> = self.wait_revision(revision, tokio::time::Instant::now() + timeout).await;
-    }
-
     fn reading<T>(&self, data: T, revision: u64, fresh_at: Option<Instant>) -> Reading<T> {
         let staleness = fresh_at.map(|at| at.elapsed());
         Reading { data, revision, staleness, leader: self.replication.leader() }

@@ -35,14 +35,12 @@ pub enum Decision {
     },
     /// Remove all keys that start with this; the answer counts them.
     RemovePrefix(String),
-    /// Set a value of the configuration.
+    /// Set a value of the configuration; no revision is taken.
     Configure {
         /// Name of the value.
         name: String,
         /// The value.
         value: String,
-        /// What to answer.
-        outcome: Outcome,
     },
 }
 
@@ -63,9 +61,7 @@ pub fn decide(operation: Operation, current: Option<Revisions>, revision: u64) -
             Decision::Remove { key, outcome: Outcome::Deleted { revision, existed: current.is_some() } }
         }
         Operation::DeletePrefix { prefix } => Decision::RemovePrefix(prefix),
-        Operation::Configure { name, value } => {
-            Decision::Configure { name, value, outcome: Outcome::Configured { revision } }
-        }
+        Operation::Configure { name, value } => Decision::Configure { name, value },
     }
 }
 

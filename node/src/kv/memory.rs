@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_retry_is_answered_for_ten_minutes_and_another_request_is_noticed() {
-        let outcome = Outcome::Configured { revision: 7 };
+        let outcome = Outcome::PrefixDeleted { revision: 7, deleted: 2 };
         let remembered = Remembered { digest: 1, outcome: outcome.clone(), stamp_ms: 1_000 };
         assert_eq!(remembered.answer(1), outcome);
         assert_eq!(remembered.answer(2), Outcome::IdempotencyMismatch);

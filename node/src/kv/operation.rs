@@ -85,7 +85,7 @@ pub struct Idempotency {
     pub digest: u64,
 }
 
-/// What came of a [`Write`]. All but the last two took a revision.
+/// What came of a [`Write`]. All that name a revision took it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Of a put.
@@ -109,11 +109,8 @@ pub enum Outcome {
         /// How many keys went.
         deleted: u64,
     },
-    /// Of a configuration.
-    Configured {
-        /// Of this write.
-        revision: u64,
-    },
+    /// Of a configuration. It is no write to the keys and takes no revision.
+    Configured,
     /// The condition did not hold; nothing changed.
     ConditionFailed {
         /// The key's modify revision, if it is there.

@@ -36,7 +36,10 @@ impl Node {
         let address = after.split([' ', ',', ';']).next().unwrap().parse().unwrap();
         // What it still says must be read, or it would wait for room in the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { address, process, _data: data }
+        let this = Self { address, process, _data: data };
+        // A node alone founds its cluster first.
+        until("readiness", || this.get("/readyz").status == 200);
+        this
     }
 
     /// Sends a request without a body.
@@ -74,6 +77,15 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Waits until something holds.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

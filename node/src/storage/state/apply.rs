@@ -160,10 +160,10 @@ impl<'a> Applier<'a> {
             Decision::RemovePrefix(prefix) => {
                 Outcome::PrefixDeleted { revision, deleted: self.delete_prefix(&prefix, part)? }
             }
-            Decision::Configure { name, value, outcome } => {
+            Decision::Configure { name, value } => {
                 self.set(rows::row(CONFIGURATION, &name), Some(value.into()));
                 self.configured = true;
-                outcome
+                return Ok(Outcome::Configured);
             }
         };
         self.progress.applied.revision = revision;
