@@ -317,9 +317,15 @@ impl Admin {
 
     /// Makes another voter lead (`None`: whoever is best placed), and returns when it does.
     pub async fn transfer(&self, to: Option<Uuid>, timeout: Duration) -> Result<Leader, AdminError> {
+        let deadline = tokio::time::Instant::now() + timeout;
         within(timeout, self.replication.transfer(to)).await?;
-        self.leader()
-            .ok_or_else(|| AdminError::Timeout { reason: "handed over; the new leader is not known yet".to_owned() })
+        // The one that handed over knows first; here it may take a heartbeat more.
+        let mut leadership = self.replication.leadership();
+        let known = leadership.wait_for(|now| now.leader.is_some_and(|leader| to.is_none_or(|to| to == leader)));
+        let _: Result<_, _> = tokio::time::timeout_at(deadline, known).await;
+        self.leader().ok_or_else(|| AdminError::Timeout {
+            reason: "handed over; the new leader is not known here yet".to_owned(),
+        })
     }
 
     /// Takes a live member out for good.

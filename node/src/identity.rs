@@ -18,6 +18,9 @@ const VERSION: u32 = 1;
 struct Content {
     version: u32,
     id: Uuid,
+    /// The name of the cluster that the data is of.
+    #[serde(default)]
+    cluster: Option<String>,
     /// Ports that were chosen by `0`, kept for the next start.
     #[serde(default)]
     http_port: Option<u16>,
@@ -83,6 +86,7 @@ impl Identity {
                 let content = Content {
                     version: VERSION,
                     id: Uuid::new_v4(),
+                    cluster: None,
                     http_port: None,
                     peer_port: None,
                     advertised: None,
@@ -112,6 +116,16 @@ impl Identity {
     /// The node's id.
     pub fn id(&self) -> Uuid {
         self.content.id
+    }
+
+    /// The name of the cluster that the data is of, once there is such data.
+    pub fn cluster(&self) -> Option<&str> {
+        self.content.cluster.as_deref()
+    }
+
+    /// Keeps the name of the cluster that this node is about to become part of.
+    pub fn keep_cluster(&mut self, name: &str) -> Result<(), IdentityError> {
+        self.change(|content| content.cluster = Some(name.to_owned()))
     }
 
     /// The ports that were chosen by `0` at an earlier start: clients', peers'.

@@ -132,6 +132,18 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
         );
         return Ok(End::Stopped);
     }
+    if let Some(name) = identity.cluster()
+        && name != flags.cluster
+        && storage.cluster_id().is_some()
+    {
+        return Err(StartError::Flag(format!(
+            "the data in {} is of the cluster named `{name}`, not `{}`; nothing was changed: start with --cluster {name}, or with \
+             another --data-dir",
+            flags.data_dir.display(),
+            flags.cluster
+        )));
+    }
+    identity.keep_cluster(&flags.cluster)?;
     let id = identity.id();
     let (http, (udp, tcp)) = bind(flags, &identity).await?;
     let (http_at, peer_at) = (http.address, tcp.local_addr()?);

@@ -1,4 +1,4 @@
-//! Request bodies: bounded in size and in time, and not copied when they come in one piece.
+//! Request bodies: bounded in size and in time, and not copied when they are long and come in one piece.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use super::state::AppState;
 
 /// Ten seconds for a whole body: 16 MiB over a slow home line, and an end to who sends a byte a minute.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// 4 KiB: copying so little costs less than a new buffer for the connection, which has 32 KiB.
+const COPIED: usize = 4 * 1024;
 
 /// Reads a body of up to `limit` bytes. A declared length over the limit is refused before a byte is read; the server then
 /// discards what still comes for a moment before it closes, so that the answer is not lost in a reset.
@@ -46,7 +49,8 @@ async fn collect(mut payload: Payload, declared: Option<u64>, limit: usize) -> R
     let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
     let first = first.map_err(broken)?;
     if declared == Some(first.len() as u64) {
-        return Ok(first);
+        // It is a part of what was read from the socket: kept, it would keep all of that from being used again.
+        return Ok(if first.len() <= COPIED { Bytes::copy_from_slice(&first) } else { first });
     }
     // A declared length is below the limit, so it can be trusted with memory.
     let mut body = BytesMut::with_capacity(declared.map_or(first.len(), |length| length as usize));

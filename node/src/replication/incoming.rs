@@ -20,7 +20,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// Serves one stream until it ends.
 pub(crate) async fn serve(this: Arc<Replication>, from: NodeId, kind: u8, mut stream: PeerStream) {
     let served = async {
-        match tokio::time::timeout(HELLO_TIMEOUT, greet(&this, &mut stream)).await {
+        match tokio::time::timeout(HELLO_TIMEOUT, greet(&this, kind, &mut stream)).await {
             Ok(welcomed) => {
                 if !welcomed? {
                     return Ok(());
@@ -52,10 +52,10 @@ pub(crate) async fn serve(this: Arc<Replication>, from: NodeId, kind: u8, mut st
 }
 
 /// Whether the peer may go on.
-async fn greet(this: &Arc<Replication>, stream: &mut PeerStream) -> io::Result<bool> {
+async fn greet(this: &Arc<Replication>, kind: u8, stream: &mut PeerStream) -> io::Result<bool> {
     // The peer sends nothing behind its hello until it is welcomed, so the reader cannot have read more than that.
     let Some((_, hello)) = FrameReader::of_greetings(&mut *stream).next::<Hello>().await? else { return Ok(false) };
-    let welcome = this.welcome(&hello);
+    let welcome = this.welcome(kind, &hello);
     let mut buffer = BytesMut::new();
     frame::put(&mut buffer, 0, &welcome)?;
     stream.write_all(&buffer).await?;

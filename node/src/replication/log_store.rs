@@ -24,9 +24,9 @@ use crate::storage::log::recent::Recent;
 use crate::storage::log::{Callback, Log, LogError, Record};
 use crate::storage::state::State;
 
-/// Encoded bytes of entries that are kept decoded (they take about twice that): what a follower is behind by for a moment, half a
+/// Encoded bytes of entries that are kept decoded (they take two or three times that): what a follower is behind by for a moment, a tenth of a
 /// second at full load. Who is further behind costs reads of pages that the system has in memory.
-const RECENT_BYTES: u64 = 4 << 20;
+const RECENT_BYTES: u64 = 1 << 20;
 
 /// Bytes read, or handed to a follower, at a time.
 const PIECE_BYTES: u64 = 1 << 20;

@@ -341,7 +341,12 @@ impl Replication {
     }
 
     /// What to answer to a peer that wants in.
-    pub(crate) fn welcome(self: &Arc<Self>, hello: &Hello) -> Welcome {
+    fn welcome(self: &Arc<Self>, kind: u8, hello: &Hello) -> Welcome {
+        // What this node acknowledged would count towards a majority, although its disk may yet turn out as an old copy that is
+        // set aside.
+        if self.cluster_id().is_some() && !self.may_vote() && kind != wire::CALL_STREAM {
+            return Welcome::NotReady("it has not heard from its cluster since it started".to_owned());
+        }
         match (self.cluster_id(), hello.cluster_id) {
             (Some(own), Some(theirs)) if own == theirs => Welcome::Granted,
             (Some(own), _) => Welcome::OtherCluster(own),
@@ -375,14 +380,12 @@ impl Replication {
 
     /// Waits until the engine has stopped by itself, and says why: a broken disk, as a rule.
     pub async fn failed(&self) -> String {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Err(error) = &metrics.borrow_and_update().running_state {
-                return error.to_string();
-            }
-            if metrics.changed().await.is_err() {
-                return "the engine is gone".to_owned();
-            }
+        // These change with the membership and the term. The others change with every write, and would wake whoever waits here each time.
+        let mut server = self.raft.server_metrics();
+        while server.changed().await.is_ok() {}
+        match &self.raft.metrics().borrow_watched().running_state {
+            Err(error) => error.to_string(),
+            Ok(()) => "the engine is gone".to_owned(),
         }
     }
 

@@ -17,6 +17,7 @@ mod members;
 mod node;
 mod output;
 mod put;
+mod ready;
 mod registry;
 mod status;
 mod up;
@@ -88,6 +89,7 @@ enum Command {
     Remove(leave::Remove),
     Config(config::Config),
     Registry(registry::Registry),
+    Ready(ready::Ready),
     Up(up::Up),
     Bench(bench::Bench),
     Completions(completions::Completions),
@@ -116,6 +118,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Completions(completions) => return completions.run(Cli::command()),
         Command::Up(up) => return up.run(connect.cluster(), output).await,
         Command::Registry(registry) => return registry.run(&connect.registries()?, connect.cluster(), output).await,
+        Command::Ready(ready) => return ready.run(output).await,
         _ => {}
     }
     let client = connect.client()?;
@@ -132,7 +135,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Remove(remove) => remove.run(&client, output).await,
         Command::Config(config) => config.run(&client, output).await,
         Command::Bench(bench) => bench.run(&client, output).await,
-        Command::Completions(_) | Command::Up(_) | Command::Registry(_) => Ok(()),
+        Command::Completions(_) | Command::Up(_) | Command::Registry(_) | Command::Ready(_) => Ok(()),
     }
 }
 

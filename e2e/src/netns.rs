@@ -1,0 +1,110 @@
+//! Machines that are not there: network namespaces on one bridge, so that a cable can be pulled.
+//!
+//! ```text
+//! test, 10.x.y.1 ── switch (a namespace with a bridge) ──┬── machine 0, 10.x.y.11
+//!                                                        ├── machine 1, 10.x.y.12
+//!                                                        └── ...
+//! ```
+//!
+//! The bridge has a namespace of its own, since what a host filters (container engines drop what is forwarded) is none of
+//! a test's business. It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst` and
+//! the test's process id, and everything is removed when it is dropped.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+/// Namespaces on a switch.
+#[derive(Debug)]
+pub struct Net {
+    tag: String,
+    subnet: [u8; 3],
+    machines: usize,
+}
+
+/// Runs `ip`; the error is what it said.
+fn ip(args: &str) -> Result<(), String> {
+    match Command::new("ip").args(args.split_whitespace()).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("ip {args}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("ip: {error}")),
+    }
+}
+
+impl Net {
+    /// A switch with so many machines.
+    ///
+    /// # Errors
+    /// When this machine does not let us: not root, no `ip`, or a kernel without it.
+    pub fn new(machines: usize) -> Result<Self, String> {
+        let pid = std::process::id();
+        let [low, high, ..] = pid.to_le_bytes();
+        let net = Self { tag: format!("mst{pid}"), subnet: [10, high, low], machines };
+        let [a, b, c] = net.subnet;
+        let switch = net.switch();
+        ip(&format!("netns add {switch}"))?;
+        ip(&format!("-n {switch} link add bridge type bridge"))?;
+        ip(&format!("-n {switch} link set bridge up"))?;
+        ip(&format!("link add {} type veth peer name host netns {switch}", net.tag))?;
+        ip(&format!("-n {switch} link set host master bridge up"))?;
+        ip(&format!("addr add {a}.{b}.{c}.1/24 dev {}", net.tag))?;
+        ip(&format!("link set {} up", net.tag))?;
+        for machine in 0..machines {
+            let (space, cable, at) = (net.namespace(machine), cable(machine), net.address(machine));
+            ip(&format!("netns add {space}"))?;
+            ip(&format!("link add {cable} netns {switch} type veth peer name eth0 netns {space}"))?;
+            ip(&format!("-n {switch} link set {cable} master bridge up"))?;
+            ip(&format!("-n {space} addr add {at}/24 dev eth0"))?;
+            ip(&format!("-n {space} link set lo up"))?;
+            ip(&format!("-n {space} link set eth0 up"))?;
+        }
+        Ok(net)
+    }
+
+    fn switch(&self) -> String {
+        format!("{}s", self.tag)
+    }
+
+    /// The namespace of a machine, for [`Process::in_netns`](crate::Process::in_netns).
+    pub fn namespace(&self, machine: usize) -> String {
+        format!("{}n{machine}", self.tag)
+    }
+
+    /// The address of a machine.
+    pub fn address(&self, machine: usize) -> Ipv4Addr {
+        let [a, b, c] = self.subnet;
+        Ipv4Addr::new(a, b, c, 11 + u8::try_from(machine).expect("a few machines"))
+    }
+
+    /// Pulls a machine's cable: nothing goes in or out, and nobody is told.
+    ///
+    /// # Panics
+    /// When it cannot be done.
+    pub fn cut(&self, machine: usize) {
+        // At the switch, so that the machine's own addresses and routes stay.
+        ip(&format!("-n {} link set {} nomaster", self.switch(), cable(machine))).expect("cut a cable");
+    }
+
+    /// Plugs it in again.
+    ///
+    /// # Panics
+    /// When it cannot be done.
+    pub fn heal(&self, machine: usize) {
+        ip(&format!("-n {} link set {} master bridge", self.switch(), cable(machine))).expect("heal a cable");
+    }
+}
+
+/// A machine's cable, as the switch calls its end.
+fn cable(machine: usize) -> String {
+    format!("port{machine}")
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        // Whatever was made; a cable goes with either of its ends, and a second removal only fails.
+        let _ = ip(&format!("link del {}", self.tag));
+        for machine in 0..self.machines {
+            let _ = ip(&format!("netns del {}", self.namespace(machine)));
+        }
+        let _ = ip(&format!("netns del {}", self.switch()));
+    }
+}
