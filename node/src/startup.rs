@@ -183,9 +183,9 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
             Ok(End::Stopped)
         }
         _ = left.wait_for(|left| *left) => {
-            identity.lock().unwrap_or_else(PoisonError::into_inner).set_left()?;
             info!("this node was taken out of its cluster for good; its data stays in {}", flags.data_dir.display());
-            Ok(End::Stopped)
+            let noted = identity.lock().unwrap_or_else(PoisonError::into_inner).set_left();
+            noted.map(|()| End::Stopped).map_err(StartError::from)
         }
         _ = set_back.wait_for(|set_back| *set_back) => Ok(End::SetBack),
         why = replication.failed() => Err(StartError::Failed(why)),

@@ -17,6 +17,8 @@ use crate::kv::{Operation, Write};
 
 /// A planned hand-over takes a few milliseconds; one that takes this long has failed.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a named successor may take to show that it can take over: a leader that was just elected has not heard from all yet.
+const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a request waits for the membership to change before it says that it goes on by itself.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for the leader's answer: the removal and a hand-over before it.
@@ -118,9 +120,14 @@ impl Replication {
                 });
             }
             Some(to) => {
-                self.may_take_over(to).map_err(|why| {
-                    AdminRefusal::Conflict(format!("{} {why}; this node goes on leading", roster.name(to)))
-                })?;
+                let deadline = Instant::now() + SUCCESSOR_TIMEOUT;
+                while let Err(why) = self.may_take_over(to) {
+                    if Instant::now() >= deadline {
+                        let name = roster.name(to);
+                        return Err(AdminRefusal::Conflict(format!("{name} {why}; this node goes on leading")));
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
                 to
             }
             None => self.best_successor(&voters).ok_or_else(|| {
