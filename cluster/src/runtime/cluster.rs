@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
@@ -126,6 +126,8 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<Arc<View>>,
     events: broadcast::WeakSender<Event>,
+    /// Listens since before the first event, until somebody takes it.
+    first_listener: Mutex<Option<broadcast::Receiver<Event>>>,
     seeds: watch::Sender<Vec<String>>,
     stop: watch::Sender<bool>,
     /// Closed when the driver has stopped.
@@ -185,7 +187,7 @@ impl Cluster {
         let (stored_sender, stored) = mpsc::channel(STAMPS);
         let first_view = View { local: id, at: clock.now().mono, members: swim.members() };
         let (view_sender, view) = watch::channel(Arc::new(first_view));
-        let (events, _) = broadcast::channel(limits.events);
+        let (events, first_listener) = broadcast::channel(limits.events);
         let (stop, stop_receiver) = watch::channel(false);
         let (running_sender, running) = watch::channel(());
 
@@ -246,6 +248,7 @@ impl Cluster {
             commands,
             view,
             events: weak_events,
+            first_listener: Mutex::new(Some(first_listener)),
             seeds: name_sender,
             stop,
             running,
@@ -279,9 +282,13 @@ impl Cluster {
         Arc::clone(&self.inner.view.borrow())
     }
 
-    /// What happens from now on. A receiver that is too slow misses the oldest and is told how many
+    /// What happens from now on; for the first who asks, what happened since the start as well, so that a program misses nothing. A receiver that is too slow misses the oldest and is told how many
     /// ([`Lagged`](broadcast::error::RecvError::Lagged)); it ends when the member has stopped.
     pub fn events(&self) -> broadcast::Receiver<Event> {
+        let first = self.inner.first_listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(first) = first {
+            return first;
+        }
         match self.inner.events.upgrade() {
             Some(sender) => sender.subscribe(),
             // Stopped: a channel without a sender says so.

@@ -104,7 +104,10 @@ fn look(means: &Means, memory: &mut Memory) -> View {
     let mut nodes = BTreeMap::new();
     for id in known {
         let entry = roster.members.get(&id);
-        let alive = id == means.me.0 || reached(&id) || entry.is_some_and(|entry| entry.state == MemberState::Alive);
+        // Of a voter only replication's word counts: gossip takes seconds to notice a death, and a vote given away meanwhile is
+        // one too many for good.
+        let gossip_says = !voters.contains(&id) && entry.is_some_and(|entry| entry.state == MemberState::Alive);
+        let alive = id == means.me.0 || reached(&id) || gossip_says;
         let gone = entry.is_none_or(|entry| !entry.state.is_live());
         let life = if alive {
             memory.dead.remove(&id);
