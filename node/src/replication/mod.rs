@@ -153,6 +153,9 @@ impl Replication {
         let raft = Raft::new(me, Arc::new(raft_config(&options)?), network, log_store, machine).await;
         let raft = raft.map_err(|error| StartError::Engine(error.to_string()))?;
         applying.store(true, Ordering::Relaxed);
+        // The core reports what is on the disk before it answers: behind this the membership is known, and a lone voter knows that it
+        // is one.
+        raft.is_initialized().await.map_err(|error| StartError::Engine(error.to_string()))?;
 
         let seed = rand::random();
         let config = election::Config::new(Mode::Voted, options.heartbeat, options.election_timeout, seed);
