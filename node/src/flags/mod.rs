@@ -1,6 +1,6 @@
 //! What a user may set: flags over `MUSTER_*` over a TOML file (see [`muster_client::flags`]).
 //!
-//! Each value is checked where it is read ([`value`]); here stand the flags, and what must hold between them.
+//! Each value is checked where it is read (`value`); here stand the flags, and what must hold between them.
 
 mod value;
 

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! openraft keeps the term and the vote, log matching, joint membership changes and snapshots. What stands here beside the
-//! glue is the policy: [`policy`] says who replicates and votes, [`campaign`] who campaigns and when.
+//! glue is the policy: `policy` says who replicates and votes, `campaign` who campaigns and when.
 
 mod admin;
 mod append_lane;
