@@ -53,7 +53,8 @@ pub(super) struct Acceptor {
     pub(super) me: Uuid,
     pub(super) limits: Limits,
     pub(super) exchange_timeout: Duration,
-    pub(super) exchanges: Arc<Semaphore>,
+    pub(super) exchanges: Semaphore,
+    pub(super) probes: Semaphore,
     pub(super) next_exchange: AtomicU64,
     pub(super) owner: mpsc::Sender<Incoming>,
     pub(super) streams: mpsc::Sender<IncomingStream>,
@@ -144,17 +145,28 @@ impl Acceptor {
             },
             StreamKind::Exchange => {
                 let Ok(_place) = self.exchanges.try_acquire() else { return self.refuse(tcp, Refusal::Busy).await };
-                if !self.welcome(&mut tcp, &answer).await {
-                    return;
-                }
-                self.counters.exchanges_accepted.add(1);
-                let id = StreamId::Accepted(self.next_exchange.fetch_add(1, Ordering::Relaxed));
-                let (frames, outgoing) = mpsc::channel(OUTGOING);
-                if self.owner.send(Incoming::Opened { stream: id, frames }).await.is_ok() {
-                    let owner = self.owner.clone();
-                    exchange::converse(stream(tcp), id, self.exchange_timeout, outgoing, owner, &self.counters).await;
+                if self.welcome(&mut tcp, &answer).await {
+                    self.counters.exchanges_accepted.add(1);
+                    self.converse(stream(tcp), self.exchange_timeout).await;
                 }
             }
+            // Places of their own: whether we live is not a question that waits for somebody's full state.
+            StreamKind::Probe => {
+                let Ok(_place) = self.probes.try_acquire() else { return self.refuse(tcp, Refusal::Busy).await };
+                if self.welcome(&mut tcp, &answer).await {
+                    self.counters.probe_streams_accepted.add(1);
+                    self.converse(stream(tcp), self.limits.handshake_timeout).await;
+                }
+            }
+        }
+    }
+
+    /// Carries the membership's own frames.
+    async fn converse(&self, stream: PeerStream, limit: Duration) {
+        let id = StreamId::Accepted(self.next_exchange.fetch_add(1, Ordering::Relaxed));
+        let (frames, outgoing) = mpsc::channel(OUTGOING);
+        if self.owner.send(Incoming::Opened { stream: id, frames }).await.is_ok() {
+            exchange::converse(stream, id, limit, outgoing, self.owner.clone(), &self.counters).await;
         }
     }
 

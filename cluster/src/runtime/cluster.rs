@@ -196,13 +196,14 @@ impl Cluster {
         let (address_sender, addresses) = watch::channel(resolver.round(&names).await);
         let (name_sender, name_receiver) = watch::channel(names);
 
-        let exchanges = Arc::new(Semaphore::new(limits.exchanges));
+        let (exchanges, probes) = (Semaphore::new(limits.exchanges), Semaphore::new(limits.probes));
         let acceptor = Arc::new(Acceptor {
             cluster: dialler.cluster,
             me: id,
             limits,
             exchange_timeout,
             exchanges,
+            probes,
             next_exchange: AtomicU64::new(0),
             owner: incoming_sender.clone(),
             streams: stream_sender,

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::swim::{Stats, wire::Refusal};
+use crate::swim::{
+    Stats,
+    wire::{Refusal, StreamKind},
+};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -48,8 +51,14 @@ counters! {
     exchanges_failed,
     /// Exchange streams that we accepted.
     exchanges_accepted,
-    /// Exchange streams that took too long, or whose frames were malformed.
+    /// Exchange and probe streams that took too long, or whose frames were malformed.
     exchanges_broken,
+    /// Probe streams that we opened and that stood.
+    probe_streams_dialled,
+    /// Probe streams that we could not open.
+    probe_streams_failed,
+    /// Probe streams that we accepted.
+    probe_streams_accepted,
     /// Connections accepted.
     connections,
     /// Connections closed unheard because too many prefaces were awaited.
@@ -77,6 +86,22 @@ counters! {
 }
 
 impl Counters {
+    pub(super) fn dialled(&self, kind: StreamKind) {
+        match kind {
+            StreamKind::Exchange => self.exchanges_dialled.add(1),
+            StreamKind::Probe => self.probe_streams_dialled.add(1),
+            StreamKind::Reserved(_) | StreamKind::Application(_) => {}
+        }
+    }
+
+    pub(super) fn not_dialled(&self, kind: StreamKind) {
+        match kind {
+            StreamKind::Exchange => self.exchanges_failed.add(1),
+            StreamKind::Probe => self.probe_streams_failed.add(1),
+            StreamKind::Reserved(_) | StreamKind::Application(_) => {}
+        }
+    }
+
     pub(super) fn refused(&self, why: Refusal) {
         match why {
             Refusal::OtherCluster => self.refused_other_cluster.add(1),

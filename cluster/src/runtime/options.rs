@@ -72,6 +72,8 @@ pub struct Limits {
     /// Full-state exchanges served at once: 8 by default. A frame has up to 16 MiB, so that is what bounds their memory. Full, the
     /// asker is told that we are busy.
     pub exchanges: usize,
+    /// Probes over streams that are answered at once: 64 by default. Full, the asker is told that we are busy.
+    pub probes: usize,
     /// Streams of the program's kinds that wait to be taken from the receiver: 64 by default. Full, the dialler is told that we are busy.
     pub incoming_streams: usize,
     /// Events kept for a slow receiver: 1,024 by default. Full, the oldest go, and the receiver is told how many it missed.
@@ -88,6 +90,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             exchanges: 8,
+            probes: 64,
             incoming_streams: 64,
             events: 1_024,
             commands: 256,
@@ -102,6 +105,7 @@ impl Limits {
             &mut self.handshakes,
             &mut self.handshakes_per_address,
             &mut self.exchanges,
+            &mut self.probes,
             &mut self.incoming_streams,
             &mut self.events,
             &mut self.commands,

@@ -246,7 +246,12 @@ impl Owner {
             while let Some(output) = self.swim.poll() {
                 match output {
                     Output::Datagram { to, bytes } => self.send(to, &bytes).await,
-                    Output::OpenStream { stream, to, target, frame } => self.dial(stream, to, target, frame),
+                    Output::OpenStream { stream, to, target, frame } => {
+                        self.dial(stream, to, target, frame, StreamKind::Exchange);
+                    }
+                    Output::ProbeStream { stream, to, target, frame } => {
+                        self.dial(stream, to, Some(target), frame, StreamKind::Probe);
+                    }
                     Output::SendFrame { stream, frame, last } => self.send_frame(stream, frame, last),
                     Output::CloseStream { stream } => {
                         self.work.streams.remove(&stream);
@@ -338,7 +343,7 @@ impl Owner {
         }
     }
 
-    fn dial(&mut self, stream: StreamId, to: SocketAddr, target: Option<Uuid>, frame: Bytes) {
+    fn dial(&mut self, stream: StreamId, to: SocketAddr, target: Option<Uuid>, frame: Bytes, kind: StreamKind) {
         let (frames, outgoing) = mpsc::channel(OUTGOING);
         // The channel is empty, so there is room.
         let _ = frames.try_send(Outgoing { frame, last: false });
@@ -346,14 +351,14 @@ impl Owner {
         let (dialler, limit) = (self.dialler, self.exchange_timeout);
         let (owner, counters) = (self.incoming_sender.clone(), Arc::clone(&self.counters));
         self.tasks.spawn(async move {
-            match dialler.open(to, target, StreamKind::Exchange).await {
+            match dialler.open(to, target, kind).await {
                 Ok(peer) => {
-                    counters.exchanges_dialled.add(1);
+                    counters.dialled(kind);
                     exchange::converse(peer, stream, limit, outgoing, owner, &counters).await;
                 }
                 Err(error) => {
-                    counters.exchanges_failed.add(1);
-                    log::debug!("no exchange: {error}");
+                    counters.not_dialled(kind);
+                    log::debug!("no stream of kind {kind:?}: {error}");
                     let _ = owner.send(Incoming::Closed { stream }).await;
                 }
             }

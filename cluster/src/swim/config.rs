@@ -19,12 +19,27 @@ pub struct Config {
     pub cluster: String,
     /// The protocol period: one member is probed in each.
     pub probe_interval: Duration,
-    /// How long the direct probe is waited for before others are asked to probe for us. Below the interval.
+    /// How many members are probed directly in each period.
+    pub direct_probes: usize,
+    /// How long a direct probe is waited for, at most, before others are asked to probe for us. Below the interval.
     pub probe_timeout: Duration,
-    /// How many others are asked.
+    /// How long it is waited for at least. In between, the time-out is the 99th percentile of recent round trips and a tenth more: those
+    /// with the member itself once there are enough, those with all until then. Equal to `probe_timeout`, it is fixed.
+    pub probe_timeout_min: Duration,
+    /// How many others are asked, at most [`MAX_INDIRECT_PROBES`].
     pub indirect_probes: usize,
-    /// A suspect is given `suspicion_multiplier * max(1, ln(n + 1) / ln(10)) * probe_interval` to refute.
+    /// Whether a stream is tried beside the indirect probes: a member whose datagrams are blocked and whose streams are not lives.
+    pub stream_probes: bool,
+    /// A suspect is given `suspicion_multiplier * max(1, ln(n + 1) / ln(10)) * probe_interval` to refute, at least.
     pub suspicion_multiplier: u32,
+    /// This many times as much while nobody confirms the suspicion.
+    pub suspicion_max_multiplier: u32,
+    /// Independent confirmations after which a suspect has the least time, at most [`MAX_CONFIRMATIONS`].
+    pub suspicion_confirmations: usize,
+    /// The worst score of our own health: interval and time-out of probes are stretched up to `health_max + 1` times.
+    pub health_max: u32,
+    /// Which parts of Lifeguard are on.
+    pub lifeguard: Lifeguard,
     /// How often news go out by themselves, beside the probes that carry them.
     pub gossip_interval: Duration,
     /// To how many members each time.
@@ -54,6 +69,42 @@ pub struct Config {
     pub broadcast_age: Duration,
 }
 
+/// Most relays of one probe.
+pub const MAX_INDIRECT_PROBES: usize = 16;
+
+/// Most direct probes in a period.
+pub const MAX_DIRECT_PROBES: usize = 64;
+
+/// The worst score of health that can be asked for: beyond it a member would hardly take part.
+const MAX_HEALTH: usize = 63;
+
+/// Most independent confirmations that a suspicion can ask for: with the first accuser they fit beside a probe and the longest
+/// broadcast.
+pub const MAX_CONFIRMATIONS: usize = 7;
+
+/// The parts of Lifeguard (A. Dadgar, J. Phillips, J. Currey, "Lifeguard: Local Health Awareness for More Accurate Failure
+/// Detection", 2018, section IV), each of which works without the others; and one of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifeguard {
+    /// LHA-Probe: who sees signs that it is slow itself probes less often and waits longer.
+    pub probe: bool,
+    /// LHA-Suspicion: a suspicion begins with a long time-out that shrinks as others confirm it. Without it the time-out is the shortest
+    /// from the start, as in plain SWIM.
+    pub suspicion: bool,
+    /// Buddy System: a suspect is told so in every packet that it is sent, before anything else.
+    pub buddy: bool,
+    /// Not in the paper: our own timers that go off late are a sign that we are slow. Without effect when `probe` is off.
+    pub lateness: bool,
+}
+
+impl Lifeguard {
+    /// Every part.
+    pub const ALL: Self = Self { probe: true, suspicion: true, buddy: true, lateness: true };
+
+    /// No part: plain SWIM with suspicion.
+    pub const NONE: Self = Self { probe: false, suspicion: false, buddy: false, lateness: false };
+}
+
 impl Config {
     /// For members on one machine or one rack: crashes are noticed within a second or two.
     #[must_use]
@@ -62,6 +113,7 @@ impl Config {
             probe_interval: Duration::from_millis(250),
             // Loopback answers in well under a millisecond; a busy machine may still take its time to schedule.
             probe_timeout: Duration::from_millis(100),
+            probe_timeout_min: Duration::from_millis(20),
             gossip_interval: Duration::from_millis(50),
             exchange_interval: Duration::from_secs(10),
             exchange_timeout: Duration::from_secs(2),
@@ -79,11 +131,22 @@ impl Config {
             cluster: cluster.into(),
             // With the time-out below: twice the round trips of a bad day in one data centre.
             probe_interval: Duration::from_secs(1),
+            // Each member is then probed once a period by somebody, as in the papers.
+            direct_probes: 1,
             probe_timeout: Duration::from_millis(400),
+            // A process that waits for its turn on a busy machine is not gone.
+            probe_timeout_min: Duration::from_millis(50),
             // Three relays: with 10 % loss a live member is missed by all in less than 1 of 100 periods.
             indirect_probes: 3,
+            stream_probes: true,
             // Four periods are enough for one to hear of the suspicion and for the refutation to come back by gossip.
             suspicion_multiplier: 4,
+            // The two that Lifeguard's authors chose (section V-F, with a multiplier of 5).
+            suspicion_max_multiplier: 6,
+            suspicion_confirmations: 3,
+            // Theirs as well (section IV-A): a member in distress probes every ninth period.
+            health_max: 8,
+            lifeguard: Lifeguard::ALL,
             // Five rounds a period, three members each: at N = 1,000 all know within two periods.
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
@@ -115,6 +178,8 @@ impl Config {
             probe_interval: Duration::from_secs(5),
             // Once around the world takes 300 ms; a lost packet of a tunnel and its repair take three times as long.
             probe_timeout: Duration::from_secs(2),
+            // Nearby members answer sooner, but the way to them is shared with traffic that comes in bursts.
+            probe_timeout_min: Duration::from_millis(300),
             suspicion_multiplier: 6,
             gossip_interval: Duration::from_millis(500),
             gossip_fanout: 4,
@@ -144,6 +209,7 @@ impl Config {
         for (name, value) in [
             ("probe_interval", self.probe_interval),
             ("probe_timeout", self.probe_timeout),
+            ("probe_timeout_min", self.probe_timeout_min),
             ("gossip_interval", self.gossip_interval),
             ("exchange_interval", self.exchange_interval),
             ("exchange_timeout", self.exchange_timeout),
@@ -161,8 +227,13 @@ impl Config {
         if self.probe_timeout.saturating_mul(10) > self.probe_interval.saturating_mul(9) {
             return Err(ConfigError::ProbeTimeout { timeout: self.probe_timeout, interval: self.probe_interval });
         }
+        if self.probe_timeout_min > self.probe_timeout {
+            return Err(ConfigError::TimeoutBounds { min: self.probe_timeout_min, max: self.probe_timeout });
+        }
         for (name, value) in [
+            ("direct_probes", self.direct_probes),
             ("suspicion_multiplier", self.suspicion_multiplier as usize),
+            ("suspicion_max_multiplier", self.suspicion_max_multiplier as usize),
             ("retransmit_multiplier", self.retransmit_multiplier as usize),
             ("gossip_fanout", self.gossip_fanout),
             ("max_members", self.max_members),
@@ -170,6 +241,16 @@ impl Config {
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero { name });
+            }
+        }
+        for (name, value, max) in [
+            ("indirect_probes", self.indirect_probes, MAX_INDIRECT_PROBES),
+            ("direct_probes", self.direct_probes, MAX_DIRECT_PROBES),
+            ("suspicion_confirmations", self.suspicion_confirmations, MAX_CONFIRMATIONS),
+            ("health_max", self.health_max as usize, MAX_HEALTH),
+        ] {
+            if value > max {
+                return Err(ConfigError::TooMany { name, max });
             }
         }
         if self.max_members > wire::MAX_ROWS {
@@ -214,6 +295,22 @@ pub enum ConfigError {
         timeout: Duration,
         /// The interval.
         interval: Duration,
+    },
+    /// The least probe time-out is above the greatest.
+    #[error("probe_timeout_min ({min:?}) must be at most probe_timeout ({max:?})")]
+    TimeoutBounds {
+        /// The least.
+        min: Duration,
+        /// The greatest.
+        max: Duration,
+    },
+    /// A count beyond its bound.
+    #[error("{name} must be at most {max}")]
+    TooMany {
+        /// Which.
+        name: &'static str,
+        /// The bound.
+        max: usize,
     },
     /// Removals would be forgotten before everybody has heard of them.
     #[error("tombstone_ttl ({ttl:?}) must be at least four times exchange_interval ({exchange_interval:?})")]
@@ -261,6 +358,10 @@ mod tests {
         assert_eq!(spinning.validate(), Err(ConfigError::TooShort { name: "gossip_interval" }));
         let forgetful = Config { tombstone_ttl: Duration::from_secs(60), ..lan.clone() };
         assert!(matches!(forgetful.validate(), Err(ConfigError::TombstoneTtl { .. })));
+        let upside_down = Config { probe_timeout_min: lan.probe_timeout * 2, ..lan.clone() };
+        assert!(matches!(upside_down.validate(), Err(ConfigError::TimeoutBounds { .. })));
+        let crowd = Config { indirect_probes: MAX_INDIRECT_PROBES + 1, ..lan.clone() };
+        assert_eq!(crowd.validate(), Err(ConfigError::TooMany { name: "indirect_probes", max: MAX_INDIRECT_PROBES }));
         let huge = Config { max_members: usize::MAX, ..lan };
         assert!(matches!(huge.validate(), Err(ConfigError::TooManyMembers { .. })));
     }

@@ -60,6 +60,12 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// A number for a stream that we dial.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
     fn goes_to(&self, address: SocketAddr, target: Option<Uuid>) -> bool {
         self.dialled.values().any(|stream| stream.to == address || (target.is_some() && stream.target == target))
     }
@@ -156,8 +162,7 @@ impl Swim {
             return;
         }
         let frame = self.full_state(now, true);
-        self.streams.next += 1;
-        let number = self.streams.next;
+        let number = self.streams.number();
         self.streams.dialled.insert(number, Dialled { to, target });
         self.timers.set(now.mono + self.config.exchange_timeout, Timer::StreamEnds { stream: number });
         self.outputs.push_back(Output::OpenStream { stream: StreamId::Dialled(number), to, target, frame });
@@ -172,7 +177,9 @@ impl Swim {
     pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {
         match stream {
             StreamId::Dialled(number) => {
-                self.streams.dialled.remove(&number);
+                if !self.probes.end_stream(number) {
+                    self.streams.dialled.remove(&number);
+                }
             }
             // Nothing is kept of those.
             StreamId::Accepted(_) => {}
@@ -202,6 +209,10 @@ impl Swim {
 
     pub(super) fn handle_frame(&mut self, now: Now, stream: StreamId, bytes: Bytes) {
         let dialled = match stream {
+            StreamId::Dialled(number) if self.probes.of_stream(number).is_some() => {
+                let envelope = self.open(now, bytes);
+                return self.handle_probe_answer(number, envelope.as_ref());
+            }
             StreamId::Dialled(number) => match self.streams.dialled.remove(&number) {
                 Some(dialled) => Some(dialled.to),
                 // Given up already.
@@ -211,6 +222,9 @@ impl Swim {
         };
         let envelope = self.open(now, bytes).filter(|envelope| envelope.sender != self.identity.id);
         let first = envelope.as_ref().and_then(|envelope| envelope.messages().next());
+        if let (None, Some(Ok(Message::Ping { seq, target }))) = (dialled, &first) {
+            return self.answer_probe_by_stream(stream, *seq, *target);
+        }
         let (Some(envelope), Some(Ok(Message::Sync { answer_wanted }))) = (envelope, first) else {
             self.outputs.push_back(Output::CloseStream { stream });
             return;

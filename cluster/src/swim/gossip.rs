@@ -80,6 +80,7 @@ impl Swim {
                     self.handle_ping_req(now, sender, from, (seq, target, address));
                 }
                 Ok(Message::Ack { seq, subject }) => self.handle_ack(now, sender, seq, subject),
+                Ok(Message::Nack { seq, subject }) => self.handle_nack(sender, seq, subject),
                 Ok(Message::Statement(statement)) => {
                     self.take_in(now, statement, Some(teller));
                 }

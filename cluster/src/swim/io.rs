@@ -21,7 +21,7 @@ pub enum Input {
         /// All of it.
         bytes: Bytes,
     },
-    /// A frame arrived on an exchange stream: the body, without the length before it.
+    /// A frame arrived on a stream of the membership's own: the body, without the length before it.
     Frame {
         /// On which.
         stream: StreamId,
@@ -82,6 +82,18 @@ pub enum Output {
         /// The first frame's body.
         frame: Bytes,
     },
+    /// Open a stream of kind [`super::wire::StreamKind::Probe`] and send the frame on it, to see whether a member that answers no datagram
+    /// answers that. Otherwise as [`Output::OpenStream`]; there may be some of them beside the exchanges.
+    ProbeStream {
+        /// How it is called from now on.
+        stream: StreamId,
+        /// Where to.
+        to: SocketAddr,
+        /// Whom it means, for the preface.
+        target: Uuid,
+        /// The frame's body.
+        frame: Bytes,
+    },
     /// Send a frame.
     SendFrame {
         /// On which stream.
@@ -107,7 +119,7 @@ pub enum Output {
     Event(Event),
 }
 
-/// A stream of the full-state exchange.
+/// A stream of the membership's own: a full-state exchange or a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamId {
     /// We asked for it; numbered by the core.
@@ -180,6 +192,28 @@ pub struct Stats {
     pub members_refused: u64,
     /// User broadcasts that made room for others, or grew too old, before they were sent as often as they should.
     pub broadcasts_dropped: u64,
+    /// Probes of ours that were begun, but those of the dead.
+    pub probes: u64,
+    /// Of these, answered first by the target's own datagram.
+    pub probes_direct: u64,
+    /// Answered first by way of a relay.
+    pub probes_indirect: u64,
+    /// Answered first over a stream. Many of these say that datagrams are blocked.
+    pub probes_stream: u64,
+    /// The member that answered last over a stream first.
+    pub last_by_stream: Option<Uuid>,
+    /// Not answered at all, while the life that was probed was thought to live.
+    pub probes_failed: u64,
+    /// Relays that said that they heard nothing of the target either.
+    pub nacks_received: u64,
+    /// Relays that said nothing at all, though they could have.
+    pub nacks_missed: u64,
+    /// Times that we told an asker that we heard nothing of the target.
+    pub nacks_sent: u64,
+    /// Periods that began late by more than half a probe time-out: this machine is busy, or was asleep.
+    pub timers_late: u64,
+    /// Our score of health now: 0 is well. Probes take this many times longer, and once more.
+    pub health: u32,
     /// Requests dropped because too many were under way: probes to relay, exchanges to start.
     pub overloaded: u64,
 }

@@ -67,6 +67,8 @@ pub struct Member {
     pub last_heard: Option<Mono>,
     /// The last round trip of a direct probe.
     pub round_trip: Option<Duration>,
+    /// Who accuses it, if it is suspected, the first accuser first.
+    pub suspected_by: Vec<Uuid>,
     /// Two live copies of it were seen within the last minute: neither is to be believed.
     pub duplicate: bool,
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::Swim;
 use super::event::Event;
 use super::lww::{Life, Removal, Row};
 use super::member::MemberState;
-use super::suspicion;
-use super::timer::Timer;
+use super::round_trips::RoundTrips;
+use super::suspicion::Suspicion;
 use super::wire::{Message, Statement};
-use super::{Stamp, Swim};
 use crate::time::{Mono, Now};
 
 /// Boot numbers that a member had before, as far as they are kept to notice that one of them comes back.
@@ -27,12 +27,10 @@ const SWEEP: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peer {
     pub(super) last_heard: Option<Mono>,
-    pub(super) round_trip: Option<Duration>,
+    pub(super) round_trips: RoundTrips,
     /// The age of its row's removal: that which it had, and when it had it. Kept apart, because an age may reach back to before
     /// our own clock's origin.
     pub(super) removed: Option<(Duration, Mono)>,
-    /// Who said so first, if it is suspected: passed on as it was said, so that nobody takes hearsay for a second witness.
-    pub(super) accuser: Option<Uuid>,
     pub(super) old_boots: Vec<u64>,
     pub(super) duplicate_until: Option<Mono>,
 }
@@ -86,26 +84,24 @@ impl Swim {
             Statement::Removed { removal, .. } => row.remove(*removal),
         };
         let (row, current) = (row.clone(), is_current(row, &statement));
-        self.note_source(now.mono, &row, &statement, age, changed);
+        self.note_age(now.mono, &row, &statement, age, changed);
         if !changed {
+            if let Statement::Suspect { stamp, by, .. } = statement {
+                self.confirm_suspicion(now.mono, id, stamp, &by);
+            }
             return false;
         }
         if current {
-            self.news.news.put(id, Message::Statement(statement).encode(), now.mono);
+            self.news.news.put(id, Message::Statement(statement.clone()).encode(), now.mono);
         }
         self.note_boot(now.mono, id, life_before.as_ref(), row.life.as_ref());
-        self.note_change(now, id, life_before.as_ref(), state_before, &row);
+        self.note_change(now, id, life_before.as_ref(), state_before, &row, &statement);
         state_before == Some(MemberState::Alive) && row.state() != state_before
     }
 
-    /// Keeps who accused, and the age of a row's tombstone: the highest that was heard for this removal.
-    fn note_source(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
+    /// Keeps the age of a row's tombstone: the highest that was heard for this removal.
+    fn note_age(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
         let peer = self.peers.entry(statement.id()).or_default();
-        if let Statement::Suspect { by, .. } = statement
-            && changed
-        {
-            peer.accuser = Some(*by);
-        }
         let Statement::Removed { removal, .. } = statement else { return };
         if changed || (row.removal == Some(*removal) && age > peer.tombstone_age(now)) {
             peer.removed = Some((age, now));
@@ -134,7 +130,15 @@ impl Swim {
     }
 
     /// Acts upon a member's change of state.
-    fn note_change(&mut self, now: Now, id: Uuid, life: Option<&Life>, before: Option<MemberState>, row: &Row) {
+    fn note_change(
+        &mut self,
+        now: Now,
+        id: Uuid,
+        life: Option<&Life>,
+        before: Option<MemberState>,
+        row: &Row,
+        statement: &Statement,
+    ) {
         let after = row.state();
         match (before.is_some_and(MemberState::is_live), after.is_some_and(MemberState::is_live)) {
             (false, true) => self.roster.insert(id, &mut self.rng),
@@ -142,12 +146,10 @@ impl Swim {
             (false, false) | (true, true) => {}
         }
         match (row.suspicion(), &row.life) {
-            (Some(_), Some(life)) => {
-                if self.suspicions.start(id, life.stamp) {
-                    self.arm_suspicion(now.mono, id, life.stamp);
-                }
+            (Some(_), Some(life)) => self.begin_suspicion(now.mono, id, life.stamp, statement),
+            (None | Some(_), _) => {
+                self.suspicions.end(id);
             }
-            (None | Some(_), _) => self.suspicions.end(id),
         }
         let Some(member) = self.member(id) else { return };
         let told_anew = match (life, &row.life) {
@@ -182,13 +184,6 @@ impl Swim {
         }
     }
 
-    pub(super) fn arm_suspicion(&mut self, now: Mono, id: Uuid, stamp: Stamp) {
-        let after = suspicion::time_out(self.config.suspicion_multiplier, self.config.probe_interval, self.live());
-        // Up to a tenth more, never less: members that heard of it together should not all announce the end.
-        let after = self.jittered(after).max(after);
-        self.timers.set(now + after, Timer::SuspicionEnds { id, stamp });
-    }
-
     /// What the full state says of a member. Removals that a newer life has outlived go along: they are in the dictionaries. A removal
     /// comes before the life that it ends, so that nobody sees the dead rise while reading.
     pub(super) fn statements(&self, now: Mono, id: Uuid) -> impl Iterator<Item = Statement> {
@@ -200,7 +195,8 @@ impl Swim {
         let alive = row.and_then(|row| row.life.clone()).filter(|_| !ours || self.own.announced);
         let alive = alive.map(|life| Statement::Alive { id, life });
         let (suspicion, removal) = (self.suspicion_of(id), self.removal_of(now, id));
-        [removal.filter(|_| told), suspicion, alive].into_iter().flatten()
+        // A suspicion comes behind the life that it is of: so its accusers are known for what they are.
+        [removal.filter(|_| told), alive, suspicion].into_iter().flatten()
     }
 
     /// Tombstones are told of for three quarters of their time, and kept for all of it: as long as members count it alike within the
@@ -209,13 +205,13 @@ impl Swim {
         self.config.tombstone_ttl / 4 * 3
     }
 
-    /// The accusation that stands against a member, for it to hear first.
+    /// The accusation that stands against a member, for it to hear first. (A suspicion, that is Lifeguard's Buddy System, section IV-C.)
     fn accusation(&self, now: Mono, id: Uuid) -> Option<Statement> {
         self.set
             .get(&id)
             .and_then(Row::standing_removal)
             .and(self.removal_of(now, id))
-            .or_else(|| self.suspicion_of(id))
+            .or_else(|| self.suspicion_of(id).filter(|_| self.config.lifeguard.buddy))
     }
 
     /// What a member should hear first from us: what it is accused of; or, when it speaks from another address than we have for it, the
@@ -229,7 +225,8 @@ impl Swim {
 
     fn suspicion_of(&self, id: Uuid) -> Option<Statement> {
         let stamp = self.set.get(&id)?.suspicion()?;
-        let by = self.peers.get(&id).and_then(|peer| peer.accuser).unwrap_or(self.identity.id);
+        let accusers = self.suspicions.running(id).map(Suspicion::accusers).unwrap_or_default();
+        let by = if accusers.is_empty() { vec![self.identity.id] } else { accusers.to_vec() };
         Some(Statement::Suspect { id, stamp, by })
     }
 

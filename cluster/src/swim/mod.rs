@@ -26,20 +26,23 @@
 //! | `lww`, `hlc` | what a member's state is made of: the set, the clock |
 //! | `membership` | what happens when a statement about somebody arrives |
 //! | `own` | what happens when it is about ourselves: defence, being set back, being doubled |
-//! | `probe`, `roster`, `suspicion` | failure detection |
+//! | `probe`, `relay`, `stream_probe`, `roster` | failure detection: who is asked, and how |
+//! | `round_trips`, `health`, `suspicion`, `suspect` | failure detection: how long an answer is waited for |
 //! | `gossip`, `dissemination`, `seen` | passing on: packets, queues, user broadcasts |
 //! | `exchange` | the full state over streams, the seeds |
 //! | `leave` | goodbye |
 //! | `wire` | bytes |
 //!
 //! The protocol is that of A. Das, I. Gupta, A. Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group
-//! Membership Protocol", 2002, with stamps of a hybrid logical clock as incarnation numbers.
+//! Membership Protocol", 2002, with stamps of a hybrid logical clock as incarnation numbers; and of A. Dadgar, J. Phillips, J. Currey,
+//! "Lifeguard: Local Health Awareness for More Accurate Failure Detection", 2018.
 
 mod config;
 mod dissemination;
 mod event;
 mod exchange;
 mod gossip;
+mod health;
 mod hlc;
 mod io;
 mod leave;
@@ -48,8 +51,12 @@ mod member;
 mod membership;
 mod own;
 mod probe;
+mod relay;
 mod roster;
+mod round_trips;
 mod seen;
+mod stream_probe;
+mod suspect;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -64,7 +71,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Lifeguard, MAX_CONFIRMATIONS, MAX_DIRECT_PROBES, MAX_INDIRECT_PROBES};
 pub use event::Event;
 pub use hlc::Stamp;
 pub use io::{Input, MAX_BROADCAST, MAX_MESSAGE, MAX_SEEDS, Output, Refused, State, Stats, StreamId};
@@ -73,13 +80,16 @@ pub use member::{Identity, Member, MemberState};
 use crate::time::{Mono, Now};
 use dissemination::Dissemination;
 use exchange::{Seeds, Streams};
+use health::Health;
 use hlc::Hlc;
 use leave::Leaving;
 use lww::Set;
 use membership::Peer;
 use own::Own;
 use probe::Probes;
+use relay::Relays;
 use roster::Roster;
+use round_trips::Overall;
 use seen::Seen;
 use suspicion::Suspicions;
 use timer::{Timer, Timers};
@@ -101,6 +111,10 @@ pub struct Swim {
     own: Own,
     roster: Roster,
     probes: Probes,
+    relays: Relays,
+    /// Those with all members; each member's own are with its [`Peer`].
+    round_trips: Overall,
+    health: Health,
     suspicions: Suspicions,
     news: Dissemination,
     /// Whether the gossip tick is running: only while there is something to tell somebody.
@@ -133,6 +147,9 @@ impl Swim {
             own: Own::default(),
             roster: Roster::default(),
             probes: Probes::new(rng.random()),
+            relays: Relays::default(),
+            round_trips: Overall::new(),
+            health: Health::new(config.health_max),
             suspicions: Suspicions::default(),
             news: Dissemination::new(config.broadcast_queue, config.broadcast_age),
             gossip_runs: false,
@@ -149,7 +166,8 @@ impl Swim {
         };
         swim.request_stamp(now);
         // Spread over the first period, so that members that start together do not tick together.
-        for (every, timer) in swim.periods() {
+        let probe = (swim.config.probe_interval, Timer::Probe);
+        for (every, timer) in [probe].into_iter().chain(swim.periods()) {
             let first = every.mul_f64(swim.rng.random_range(0.0..1.0));
             swim.timers.set(now.mono + first, timer);
         }
@@ -216,10 +234,9 @@ impl Swim {
         self.timers.next_deadline()
     }
 
-    /// What happens again and again, and how often.
-    fn periods(&self) -> [(Duration, Timer); 4] {
+    /// What happens again and again beside the probes, and how often.
+    fn periods(&self) -> [(Duration, Timer); 3] {
         [
-            (self.config.probe_interval, Timer::Probe),
             (self.config.exchange_interval, Timer::Exchange),
             (self.config.dead_probe_interval, Timer::DeadProbe),
             (self.sweep_interval(), Timer::Sweep),
@@ -233,10 +250,11 @@ impl Swim {
             self.timers.set(now.mono + every, timer);
         }
         match timer {
-            Timer::Probe => self.probe_next(now),
+            Timer::Probe => self.begin_period(now, due),
             Timer::ProbeTimeout { seq } => self.probe_indirectly(now, seq),
             Timer::ProbeEnds { seq } => self.end_probe(now, due, seq),
-            Timer::RelayEnds { seq } => self.probes.end_relay(seq),
+            Timer::RelayNack { seq } => self.say_that_nothing_was_heard(now, seq),
+            Timer::RelayEnds { seq } => self.relays.end(seq),
             Timer::SuspicionEnds { id, stamp } => self.end_suspicion(now, due, id, stamp),
             Timer::Gossip => {
                 self.gossip_runs = false;

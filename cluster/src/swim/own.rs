@@ -183,6 +183,10 @@ impl Swim {
                 if stamp < ours {
                     return;
                 }
+                if self.own.accused < stamp {
+                    // Others did not hear us in time; we may well be the slow one.
+                    self.feel_worse(1);
+                }
             }
         }
         self.own.accused = self.own.accused.max(stamp);

@@ -199,9 +199,8 @@ fn hostile() -> impl Strategy<Value = Message> {
                 life: Life { stamp, boot, address: address(number), versions: wire::VERSIONS, metadata: Bytes::new() },
             })
         }),
-        (number.clone(), stamp.clone()).prop_map(|(number, stamp)| {
-            Message::Statement(Statement::Suspect { id: id(number.into()), stamp, by: id(2) })
-        }),
+        (number.clone(), stamp.clone())
+            .prop_map(|(number, stamp)| { Message::Statement(Statement::suspect(id(number.into()), stamp, id(2))) }),
         (number.clone(), stamp, any::<bool>(), any::<u32>()).prop_map(|(number, stamp, left, age_secs)| {
             let reason = if left { Reason::Left } else { Reason::Failed };
             Message::Statement(Statement::Removed {
@@ -217,6 +216,7 @@ fn hostile() -> impl Strategy<Value = Message> {
             target: id(number.into()),
             address: address(number),
         }),
+        (any::<u32>(), number.clone()).prop_map(|(seq, number)| Message::Nack { seq, subject: id(number.into()) }),
         (number, any::<u64>(), any::<u64>()).prop_map(|(number, boot, seq)| Message::Broadcast {
             origin: id(number.into()),
             boot,

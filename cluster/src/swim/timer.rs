@@ -16,6 +16,8 @@ pub(super) enum Timer {
     ProbeTimeout { seq: u32 },
     /// The probe is over. Stale when it was answered.
     ProbeEnds { seq: u32 },
+    /// A probe for another member was not answered for so long that the asker should know. Stale when it was.
+    RelayNack { seq: u32 },
     /// A probe for another member is over.
     RelayEnds { seq: u32 },
     /// The time to refute is over. Stale when another life, or none, is suspected.

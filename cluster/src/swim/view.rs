@@ -69,7 +69,7 @@ impl Swim {
     /// Counters for people and for `/metrics`.
     #[must_use]
     pub const fn stats(&self) -> Stats {
-        self.stats
+        Stats { health: self.health.score(), ..self.stats }
     }
 
     fn describe(&self, id: Uuid, row: &Row) -> Option<Member> {
@@ -86,7 +86,8 @@ impl Swim {
             state,
             incarnation: life.stamp,
             last_heard: peer.and_then(|peer| peer.last_heard),
-            round_trip: peer.and_then(|peer| peer.round_trip),
+            round_trip: peer.and_then(|peer| peer.round_trips.last()),
+            suspected_by: self.suspicions.running(id).map(|running| running.accusers().to_vec()).unwrap_or_default(),
             duplicate: doubled.is_some(),
         })
     }
@@ -109,7 +110,8 @@ impl Swim {
             return Err(format!("the roster {probed:?} is not the live members {live:?}"));
         }
         for (id, row) in &self.set {
-            if self.suspicions.running(*id) != row.suspicion().and(row.life.as_ref()).map(|life| life.stamp) {
+            let running = self.suspicions.running(*id).map(|running| running.stamp);
+            if running != row.suspicion().and(row.life.as_ref()).map(|life| life.stamp) {
                 return Err(format!("the suspicion of {id} does not fit {row:?}"));
             }
             let entombed = self.peers.get(id).is_some_and(|peer| peer.removed.is_some());

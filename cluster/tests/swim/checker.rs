@@ -68,6 +68,7 @@ fn the_checker_bites() {
         incarnation: Stamp::from_bits(stamp),
         last_heard: None,
         round_trip: None,
+        suspected_by: Vec::new(),
         duplicate: false,
     };
     let mut checker = Checker::default();

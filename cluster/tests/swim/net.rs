@@ -191,6 +191,9 @@ impl Net {
                 let there = To::Start { start: self.nodes[&other].starts, name: other };
                 self.deliver(there, Delivery::Frame { stream: StreamId::Accepted(self.accepted), bytes: frame });
             }
+            Output::ProbeStream { stream, to, target, frame } => {
+                self.perform(name, Output::OpenStream { stream, to, target: Some(target), frame });
+            }
             Output::SendFrame { stream: StreamId::Accepted(number), frame, last: _ } => {
                 let Some((other, start, stream)) = self.streams.remove(&number) else { return };
                 if self.cut(name, &other) {

@@ -10,7 +10,7 @@ use super::codec::{Reader, Writer};
 use super::{MAX_METADATA, VersionRange, WireError};
 use crate::swim::hlc::Stamp;
 use crate::swim::lww::{Life, Reason, Removal};
-use crate::swim::{MAX_BROADCAST, MAX_MESSAGE};
+use crate::swim::{MAX_BROADCAST, MAX_CONFIRMATIONS, MAX_MESSAGE};
 
 /// Type and length.
 pub(in crate::swim) const MESSAGE_HEAD: usize = 3;
@@ -18,8 +18,14 @@ pub(in crate::swim) const MESSAGE_HEAD: usize = 3;
 /// Length of a probe or its answer, with its head.
 pub(in crate::swim) const PROBE_LEN: usize = MESSAGE_HEAD + 4 + 16;
 
+/// Most accusers that an accusation names.
+pub(in crate::swim) const MAX_ACCUSERS: usize = MAX_CONFIRMATIONS + 1;
+
 /// Length of the longest statement that accuses, with its head.
-pub(in crate::swim) const ACCUSATION_LEN: usize = MESSAGE_HEAD + 16 + 8 + 16;
+pub(in crate::swim) const ACCUSATION_LEN: usize = MESSAGE_HEAD + 16 + 8 + 16 * MAX_ACCUSERS;
+
+/// The first protocol version that knows [`Message::Nack`].
+pub(in crate::swim) const NACK_SINCE: u8 = 2;
 
 /// Length of the longest user broadcast, with its head.
 pub(in crate::swim) const BROADCAST_LEN: usize = MESSAGE_HEAD + 16 + 8 + 8 + MAX_BROADCAST;
@@ -29,13 +35,18 @@ pub(in crate::swim) const BROADCAST_LEN: usize = MESSAGE_HEAD + 16 + 8 + 8 + MAX
 pub(in crate::swim) enum Statement {
     /// Its owner's word.
     Alive { id: Uuid, life: Life },
-    /// It did not answer `by`.
-    Suspect { id: Uuid, stamp: Stamp, by: Uuid },
+    /// It did not answer those in `by`: at least one, the first one first.
+    Suspect { id: Uuid, stamp: Stamp, by: Vec<Uuid> },
     /// Its life is over, since `age_secs`.
     Removed { id: Uuid, removal: Removal, age_secs: u32 },
 }
 
 impl Statement {
+    /// An accusation by one.
+    pub(in crate::swim) fn suspect(id: Uuid, stamp: Stamp, by: Uuid) -> Self {
+        Self::Suspect { id, stamp, by: vec![by] }
+    }
+
     /// Of whom.
     pub(in crate::swim) const fn id(&self) -> Uuid {
         match self {
@@ -68,6 +79,8 @@ pub(in crate::swim) enum Message {
     Broadcast { origin: Uuid, boot: u64, seq: u64, payload: Bytes },
     /// A user message.
     Direct { to: Uuid, payload: Bytes },
+    /// A relay: I asked `subject` for you, and heard nothing so far.
+    Nack { seq: u32, subject: Uuid },
     /// First in a frame: the statements that follow are the full state.
     Sync { answer_wanted: bool },
 }
@@ -81,6 +94,7 @@ const REMOVED: u8 = 6;
 const BROADCAST: u8 = 7;
 const MESSAGE: u8 = 8;
 const SYNC: u8 = 9;
+const NACK: u8 = 10;
 
 const REASON_FAILED: u8 = 1;
 const REASON_LEFT: u8 = 2;
@@ -132,7 +146,7 @@ impl Message {
             Self::Statement(Statement::Suspect { id, stamp, by }) => {
                 out.id(*id);
                 out.stamp(*stamp);
-                out.id(*by);
+                by.iter().take(MAX_ACCUSERS).for_each(|by| out.id(*by));
                 SUSPECT
             }
             Self::Statement(Statement::Removed { id, removal, age_secs }) => {
@@ -157,6 +171,11 @@ impl Message {
                 out.bytes(payload);
                 MESSAGE
             }
+            Self::Nack { seq, subject } => {
+                out.u32(*seq);
+                out.id(*subject);
+                NACK
+            }
             Self::Sync { answer_wanted } => {
                 out.u8(if *answer_wanted { ANSWER_WANTED } else { 0 });
                 SYNC
@@ -175,7 +194,7 @@ impl Message {
             ACK => Self::Ack { seq: body.u32()?, subject: body.id()? },
             PING_REQ => Self::PingReq { seq: body.u32()?, target: body.id()?, address: body.address()? },
             ALIVE => Self::Statement(read_alive(&mut body)?),
-            SUSPECT => Self::Statement(Statement::Suspect { id: body.id()?, stamp: body.stamp()?, by: body.id()? }),
+            SUSPECT => Self::Statement(read_suspect(&mut body)?),
             REMOVED => Self::Statement(read_removed(&mut body)?),
             BROADCAST => Self::Broadcast {
                 origin: body.id()?,
@@ -184,6 +203,7 @@ impl Message {
                 payload: payload(body.rest(), MAX_BROADCAST)?,
             },
             MESSAGE => Self::Direct { to: body.id()?, payload: payload(body.rest(), MAX_MESSAGE)? },
+            NACK => Self::Nack { seq: body.u32()?, subject: body.id()? },
             SYNC => Self::Sync { answer_wanted: body.u8()? & ANSWER_WANTED != 0 },
             _ => return Ok(None),
         };
@@ -205,6 +225,16 @@ fn read_alive(body: &mut Reader<'_>) -> Result<Statement, WireError> {
     }
     let metadata = payload(body.rest(), MAX_METADATA)?;
     Ok(Statement::Alive { id, life: Life { stamp, boot, address, versions, metadata } })
+}
+
+/// The first accuser, which all versions know, and those who confirm it.
+fn read_suspect(body: &mut Reader<'_>) -> Result<Statement, WireError> {
+    let (id, stamp) = (body.id()?, body.stamp()?);
+    let mut by = vec![body.id()?];
+    while by.len() < MAX_ACCUSERS && !body.is_empty() {
+        by.push(body.id()?);
+    }
+    Ok(Statement::Suspect { id, stamp, by })
 }
 
 fn read_removed(body: &mut Reader<'_>) -> Result<Statement, WireError> {

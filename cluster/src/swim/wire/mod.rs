@@ -10,12 +10,12 @@ mod tests;
 use std::fmt;
 
 pub(super) use envelope::{ENVELOPE_HEAD, Envelope, PACKET_ROOM, head};
-pub(super) use message::{ACCUSATION_LEN, BROADCAST_LEN, Message, PROBE_LEN, Statement};
+pub(super) use message::{ACCUSATION_LEN, BROADCAST_LEN, Message, NACK_SINCE, PROBE_LEN, Statement};
 
 pub use preface::{Answer, Preface, PrefaceError, Refusal, StreamKind};
 
-/// The protocol versions that this build speaks.
-pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
+/// The protocol versions that this build speaks. Version 2 adds message types; in between nothing changed its meaning.
+pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 2 };
 
 /// Longest metadata of a member: with it, two statements fit into one packet.
 pub const MAX_METADATA: usize = 512;

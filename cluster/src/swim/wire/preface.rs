@@ -15,7 +15,9 @@ const MAGIC: [u8; 4] = *b"MSTR";
 pub enum StreamKind {
     /// The membership's full-state exchange (0).
     Exchange,
-    /// Of a later version of the protocol (1 to 15); not for us.
+    /// The membership asks whether a member lives that does not answer datagrams (1).
+    Probe,
+    /// Of a later version of the protocol (2 to 15); not for us.
     Reserved(u8),
     /// The program's own (16 to 255).
     Application(u8),
@@ -30,7 +32,8 @@ impl StreamKind {
     pub const fn from_byte(byte: u8) -> Self {
         match byte {
             0 => Self::Exchange,
-            1..16 => Self::Reserved(byte),
+            1 => Self::Probe,
+            2..16 => Self::Reserved(byte),
             16.. => Self::Application(byte),
         }
     }
@@ -40,6 +43,7 @@ impl StreamKind {
     pub const fn to_byte(self) -> u8 {
         match self {
             Self::Exchange => 0,
+            Self::Probe => 1,
             Self::Reserved(byte) | Self::Application(byte) => byte,
         }
     }
@@ -280,13 +284,13 @@ mod tests {
     #[test]
     fn the_preface_decides_who_is_meant() {
         let cluster = ClusterHash::of("muster");
-        assert_eq!(preface().answer(cluster, Uuid::from_u128(2)).verdict, Ok(1));
+        assert_eq!(preface().answer(cluster, Uuid::from_u128(2)).verdict, Ok(VERSIONS.max));
         assert_eq!(preface().answer(cluster, Uuid::from_u128(3)).verdict, Err(Refusal::NotMe));
         assert_eq!(preface().answer(ClusterHash::of("x"), Uuid::from_u128(2)).verdict, Err(Refusal::OtherCluster));
         let newer = Preface { versions: VersionRange { min: 7, max: 9 }, ..preface() };
         assert_eq!(newer.answer(cluster, Uuid::from_u128(2)).verdict, Err(Refusal::Version));
         let anyone = Preface { target: Uuid::nil(), ..preface() };
-        assert_eq!(anyone.answer(cluster, Uuid::from_u128(3)).verdict, Ok(1));
+        assert_eq!(anyone.answer(cluster, Uuid::from_u128(3)).verdict, Ok(VERSIONS.max));
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::message::MAX_ACCUSERS;
 use super::*;
 use crate::swim::hlc::Stamp;
 use crate::swim::lww::{Life, Reason, Removal};
@@ -42,7 +43,11 @@ fn statement() -> impl Strategy<Value = Statement> {
                 life: Life { stamp, boot, address, versions: VersionRange { min, max: 9 }, metadata },
             }
         ),
-        (id(), stamp(), id()).prop_map(|(id, stamp, by)| Statement::Suspect { id, stamp, by }),
+        (id(), stamp(), prop::collection::vec(id(), 1..=MAX_ACCUSERS)).prop_map(|(id, stamp, by)| Statement::Suspect {
+            id,
+            stamp,
+            by
+        }),
         (id(), stamp(), any::<bool>(), any::<u32>()).prop_map(|(id, stamp, left, age_secs)| Statement::Removed {
             id,
             removal: Removal { stamp, reason: if left { Reason::Left } else { Reason::Failed } },
@@ -60,6 +65,7 @@ fn message() -> impl Strategy<Value = Message> {
         (id(), any::<u64>(), any::<u64>(), payload(MAX_BROADCAST))
             .prop_map(|(origin, boot, seq, payload)| Message::Broadcast { origin, boot, seq, payload }),
         (id(), payload(MAX_MESSAGE)).prop_map(|(to, payload)| Message::Direct { to, payload }),
+        (any::<u32>(), id()).prop_map(|(seq, subject)| Message::Nack { seq, subject }),
         any::<bool>().prop_map(|answer_wanted| Message::Sync { answer_wanted }),
     ]
 }
@@ -154,7 +160,7 @@ fn an_absurd_stamp_costs_its_statement_only() {
         Message::Statement(Statement::Suspect {
             id: Uuid::from_u128(1),
             stamp: Stamp::from_bits(stamp),
-            by: Uuid::from_u128(2),
+            by: vec![Uuid::from_u128(2)],
         })
     };
     let bytes = packet(&[suspect(11), suspect(10)]);
@@ -176,7 +182,7 @@ fn lengths_are_as_promised() {
     assert_eq!(packet(&[]).len(), ENVELOPE_HEAD);
     assert_eq!(Message::Ping { seq: 1, target: Uuid::from_u128(2) }.encode().len(), PROBE_LEN);
     let id = Uuid::from_u128(1);
-    let suspect = Statement::Suspect { id, stamp: ANY, by: id };
+    let suspect = Statement::Suspect { id, stamp: ANY, by: vec![id; MAX_ACCUSERS] };
     assert_eq!(Message::Statement(suspect).encode().len(), ACCUSATION_LEN);
     let removal = Removal { stamp: ANY, reason: Reason::Left };
     assert!(Message::Statement(Statement::Removed { id, removal, age_secs: 1 }).encode().len() <= ACCUSATION_LEN);
