@@ -46,5 +46,7 @@
 pub mod election;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod swim;
 pub mod time;

@@ -2,7 +2,5 @@
 
 #![expect(clippy::expect_used, reason = "a test's panic is its verdict, in its helpers too")]
 
-mod checker;
-mod net;
 mod random;
 mod script;

@@ -19,16 +19,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use muster_cluster::sim::checkers::Checks;
+use muster_cluster::sim::{EPOCH_MS, Host, Record, Sim};
 use muster_cluster::swim::{Config, Event, Input, MemberState, Stamp};
 use uuid::Uuid;
 
-use crate::net::{EPOCH_MS, Net};
-
 struct Run {
-    net: Net,
+    sim: Sim<(Record, Checks)>,
+    /// The numbers of the hosts.
+    names: BTreeMap<String, usize>,
     told: usize,
-    synced: Vec<(String, u64)>,
-    disk_before: BTreeMap<String, Stamp>,
+    synced: Vec<(usize, u64)>,
+    /// What the disks held at the last start.
+    disk_before: BTreeMap<usize, Stamp>,
 }
 
 fn number(name: &str) -> u16 {
@@ -69,85 +72,95 @@ fn text(bytes: &Bytes) -> String {
 
 impl Run {
     fn new() -> Self {
-        let net = Net::new(Config::lan("golden"), 1);
-        Self { net, told: 0, synced: Vec::new(), disk_before: BTreeMap::new() }
+        let config = Config::lan("golden");
+        let watch = (Record::default(), Checks::all(&config));
+        Self {
+            sim: Sim::new(config, 1, watch),
+            names: BTreeMap::new(),
+            told: 0,
+            synced: Vec::new(),
+            disk_before: BTreeMap::new(),
+        }
     }
 
     fn command(&mut self, line: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["start", name, options @ ..] => self.start(name, options),
-            ["crash", name] => self.net.crash(name),
-            ["leave", name] => self.net.input(name, Input::Leave),
-            ["wipe", name] => self.node(name).disk = Stamp::ZERO,
-            ["rewind", name] => self.node(name).disk = self.disk_before[*name],
+            ["crash", name] => self.sim.crash(self.names[*name]),
+            ["leave", name] => self.ask(name, Input::Leave),
+            ["wipe", name] => self.sim.lose_disk(self.names[*name]),
+            ["rewind", name] => self.node(name).disk = self.disk_before[&self.names[*name]],
             ["partition", groups @ ..] => {
-                for (group, names) in groups.split(|word| *word == "|").enumerate() {
-                    self.net.groups.extend(names.iter().map(|name| ((*name).to_owned(), group)));
+                for (group, names) in (0..).zip(groups.split(|word| *word == "|")) {
+                    for name in names {
+                        self.sim.network.put_in_group(self.names[*name], group);
+                    }
                 }
             }
-            ["deaf", a, b] => {
-                self.net.deaf.insert(((*a).to_owned(), (*b).to_owned()));
-            }
-            ["heal"] => {
-                self.net.groups.clear();
-                self.net.deaf.clear();
-            }
-            ["loss", percent] => self.net.loss = percent.parse::<f64>().expect("a number") / 100.0,
+            ["deaf", a, b] => self.sim.network.deafen(self.names[*a], self.names[*b]),
+            ["heal"] => self.sim.network.heal(),
+            ["loss", percent] => self.sim.network.loss = percent.parse::<f64>().expect("a number") / 100.0,
             ["run", duration] => {
-                self.net.run(seconds(duration));
+                self.sim.run(seconds(duration));
                 return self.events();
             }
             ["members", name] => return self.members(name),
             ["state", name] => return self.state(name),
             ["agree"] => {
-                return match self.net.agree() {
-                    Ok(()) => format!("all {} see each other alive and nobody else\n", self.net.live().len()),
+                return match self.sim.agree() {
+                    Ok(()) => format!("all {} see each other alive and nobody else\n", self.sim.up().len()),
                     Err(_) => "they do not agree\n".to_owned(),
                 };
             }
-            ["broadcast", name, what] => self.net.input(name, Input::Broadcast(Bytes::from((*what).to_owned()))),
+            ["broadcast", name, what] => self.ask(name, Input::Broadcast(Bytes::from((*what).to_owned()))),
             ["message", name, to, what] => {
-                self.net.input(name, Input::Message { to: id(to), payload: Bytes::from((*what).to_owned()) });
+                self.ask(name, Input::Message { to: id(to), payload: Bytes::from((*what).to_owned()) });
             }
-            ["metadata", name, what] => self.net.input(name, Input::Metadata(Bytes::from((*what).to_owned()))),
+            ["metadata", name, what] => self.ask(name, Input::Metadata(Bytes::from((*what).to_owned()))),
             _ => panic!("no such command: {line}"),
         }
         String::new()
     }
 
-    fn node(&mut self, name: &str) -> &mut crate::net::Node {
-        self.net.nodes.get_mut(name).expect("a known node")
+    fn ask(&mut self, name: &str, input: Input) {
+        self.sim.ask(self.names[name], input).expect("nothing is asked for that cannot be done");
+    }
+
+    fn node(&mut self, name: &str) -> &mut Host {
+        self.sim.host_mut(self.names[name])
     }
 
     fn start(&mut self, name: &str, options: &[&str]) {
-        if !self.net.nodes.contains_key(name) {
-            self.net.add(name, id(name), address(name));
+        if !self.names.contains_key(name) {
+            let host = self.sim.add(id(name), address(name));
+            self.names.insert(name.to_owned(), host);
         }
-        let disk = self.node(name).disk;
-        self.disk_before.insert(name.to_owned(), disk);
+        let host = self.names[name];
+        self.disk_before.insert(host, self.sim.host(host).disk);
         let mut seeds = Vec::new();
         for pair in options.chunks(2) {
             match *pair {
                 ["seeds", names] => seeds = names.split(',').map(address).collect(),
                 ["as", other] => {
-                    let disk = self.net.nodes.get(other).map_or(Stamp::ZERO, |node| node.disk);
+                    let disk = self.names.get(other).map_or(Stamp::ZERO, |other| self.sim.host(*other).disk);
                     let node = self.node(name);
                     (node.id, node.disk) = (id(other), disk);
                 }
                 ["at", other] => self.node(name).address = address(other),
                 ["clock", ms] => {
-                    self.node(name).clock_ms = ms.trim_end_matches("ms").parse().expect("milliseconds");
+                    self.node(name).clock.ahead_ms = ms.trim_end_matches("ms").parse().expect("milliseconds");
                 }
                 _ => panic!("no such option: {pair:?}"),
             }
         }
-        self.net.start(name, seeds, Bytes::new());
+        self.sim.start(host, seeds);
     }
 
     fn events(&mut self) -> String {
         let mut out = String::new();
-        for (time, name, event) in &self.net.events[self.told..] {
+        let names: BTreeMap<usize, &String> = self.names.iter().map(|(name, host)| (*host, name)).collect();
+        for (time, host, event) in &self.sim.watch.0.events[self.told..] {
             let what = match event {
                 Event::Joined(m) => format!("{} joined {}", called(m.id), stamp(m.incarnation)),
                 Event::Updated(m) => {
@@ -168,7 +181,7 @@ impl Run {
                 Event::Message { from, payload } => format!("{} says \"{}\"", called(*from), text(payload)),
                 Event::Synced { with } => {
                     // Only the first of each start: the others are routine.
-                    let start = (name.clone(), self.net.nodes[name].starts);
+                    let start = (*host, self.sim.host(*host).starts);
                     if self.synced.contains(&start) {
                         continue;
                     }
@@ -181,9 +194,9 @@ impl Run {
                 Event::Duplicate { id, .. } => format!("{} runs twice", called(*id)),
                 Event::LeaveDone { heard_by } => format!("has left, confirmed by {heard_by}"),
             };
-            writeln!(out, "{:>8.3} {name}: {what}", time.as_secs_f64()).expect("a string");
+            writeln!(out, "{:>8.3} {}: {what}", time.as_secs_f64(), names[host]).expect("a string");
         }
-        self.told = self.net.events.len();
+        self.told = self.sim.watch.0.events.len();
         out
     }
 
@@ -226,7 +239,9 @@ fn transcript(script: &str) -> String {
             writeln!(out, "{line}").expect("a string");
         }
     }
-    assert!(run.net.checker.broken.is_empty(), "{:#?}", run.net.checker.broken);
+    if let Err(broken) = run.sim.watch.1.verdict() {
+        panic!("{broken}");
+    }
     out
 }
 
