@@ -13,8 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let flags = muster_node::flags::parse();
     small_pages();
-    // What the engines below us do by the way is of no use to an operator; what they warn of is.
-    let quiet = "info,actix_server=warn,openraft=off,tracing=off,fjall=warn,lsm_tree=warn";
+    // What the engines below us do by the way is of no use to an operator, nor what a client wrote that is no HTTP; what they warn of is.
+    let quiet = "info,actix_server=warn,actix_http=off,openraft=off,tracing=off,fjall=warn,lsm_tree=warn";
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet)).init();
     match muster_node::startup::run(flags) {
         Ok(()) => ExitCode::SUCCESS,

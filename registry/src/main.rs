@@ -12,8 +12,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let flags: Flags = muster_client::flags::parse();
-    // actix tells how many workers it starts; that is of no use to an operator.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info,actix_server=warn")).init();
+    // actix tells how many workers it starts; that is of no use to an operator, nor is what a client wrote that is no HTTP.
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("info,actix_server=warn,actix_http=off"),
+    )
+    .init();
     match actix_web::rt::System::new().block_on(startup::run(flags)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpServer, web};
+use actix_web::web::{self, ServiceConfig};
 use muster_client::api::quantity::Span;
+use muster_listener::Limits;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::flags::Flags;
@@ -17,10 +18,17 @@ use crate::http;
 use crate::registry::Registry;
 use crate::store::StoreError;
 
-/// Two: a renewal costs microseconds, and the second answers while the first waits for the sync of a founding.
-const WORKERS: usize = 2;
-/// 30 s: longer than the third of a lease of a minute, so that a node renews over the connection that it has.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const LIMITS: Limits = Limits {
+    // A renewal costs microseconds, and the second answers while the first waits for the sync of a founding.
+    workers: Some(2),
+    connections_per_worker: 25_600,
+    head: Duration::from_secs(5),
+    // Longer than the third of a lease of a minute, so that a node renews over the connection that it has.
+    keep_alive: Duration::from_secs(30),
+    linger: Duration::from_secs(1),
+    // Longer than the grace below, which decides.
+    shutdown_seconds: 30,
+};
 /// 300 ms: no call waits for anything but a disk sync, so what is in flight then is an idle connection.
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -98,13 +106,9 @@ impl Serving {
         let listener = listen(flags.http, &flags.data_dir)?;
         let address = listener.local_addr().map_err(system("the address listened on"))?;
         let data = web::Data::from(registry.clone());
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(http::configure))
-            .workers(WORKERS)
-            .keep_alive(KEEP_ALIVE)
-            .disable_signals()
-            .listen(listener)
-            .map_err(system("the HTTP server"))?
-            .run();
+        let routes = move |routes: &mut ServiceConfig| http::configure(routes.app_data(data.clone()));
+        let server =
+            muster_listener::serve(listener, LIMITS, String::new(), routes).map_err(system("the HTTP server"))?;
         // Four looks per lease: what nobody's call makes it forget is forgotten at most a quarter of a lease late.
         Ok(Self { address, registry, server, tick: (flags.lease / 4).min(Duration::from_secs(1)) })
     }

@@ -5,27 +5,29 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::web::{self, Payload};
-use actix_web::{App, HttpRequest, HttpServer};
+use actix_web::HttpRequest;
+use actix_web::dev::ServerHandle;
+use actix_web::web::{self, Payload, ServiceConfig};
+use muster_listener::Limits;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
+use super::answer;
 use super::state::AppState;
 
 /// 1,024 connections may wait to be accepted: a burst of clients that all reconnect after a leader's death.
 const BACKLOG: u32 = 1_024;
-/// Connections that one worker serves at a time; more wait to be accepted. A silent one costs some 10 KiB.
-const CONNECTIONS_PER_WORKER: usize = 8_192;
-/// The head of a request must be there after this long; it fits a packet or two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// An idle connection is kept this long: longer than common clients keep theirs (reqwest: 90 s), so that they never send
-/// into one that is being closed.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
-/// After a refused body the server reads on for this long, so that the answer arrives before the connection goes.
-const LINGER: Duration = Duration::from_secs(1);
-/// Requests in flight have this long to end once the node stops; whole seconds, as actix counts.
-const SHUTDOWN_SECONDS: u64 = 2;
+const LIMITS: Limits = Limits {
+    workers: None,
+    // A silent one costs some 10 KiB.
+    connections_per_worker: 8_192,
+    // It fits a packet or two.
+    head: Duration::from_secs(5),
+    // Longer than common clients keep theirs (reqwest: 90 s), so that they never send into one that is being closed.
+    keep_alive: Duration::from_secs(120),
+    linger: Duration::from_secs(1),
+    shutdown_seconds: 2,
+};
 
 /// A socket that listens, before anyone is served: what is to be told to others is known.
 #[derive(Debug)]
@@ -57,23 +59,15 @@ impl Bound {
     /// Serves on threads of its own, one for each core. Must be called within a tokio runtime.
     pub fn serve(self, app: Arc<AppState>) -> io::Result<Running> {
         let shared = Arc::clone(&app);
-        let factory = move || {
+        let routes = move |routes: &mut ServiceConfig| {
             let app = Arc::clone(&shared);
-            App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
+            routes.default_service(web::to(move |request: HttpRequest, payload: Payload| {
                 let app = Arc::clone(&app);
                 async move { super::serve(&app, &request, payload).await }
-            }))
+            }));
         };
-        let server: Server = HttpServer::new(factory)
-            .disable_signals()
-            .max_connections(CONNECTIONS_PER_WORKER)
-            .client_request_timeout(HEAD_TIMEOUT)
-            .client_disconnect_timeout(LINGER)
-            .keep_alive(KEEP_ALIVE)
-            .tcp_nodelay(true)
-            .shutdown_timeout(SHUTDOWN_SECONDS)
-            .listen(self.listener)?
-            .run();
+        let node = format!("{}: {}\r\n", answer::NODE, app.node.to_str().unwrap_or_default());
+        let server = muster_listener::serve(self.listener, LIMITS, node, routes)?;
         let handle = server.handle();
         Ok(Running { app, handle, task: tokio::spawn(server) })
     }
