@@ -6,7 +6,7 @@ use muster_client::api::registry::{Clusters, Forgotten, Founding, check_name};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Refusal, last_segment};
+use super::{NoQuery, Refusal, last_segment};
 use crate::registry::Registry;
 
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ fn cluster_name(request: &HttpRequest) -> Result<String, Refusal> {
     Ok(name)
 }
 
-pub(super) async fn list(registry: web::Data<Registry>) -> web::Json<Clusters> {
+pub(super) async fn list(registry: web::Data<Registry>, _: web::Query<NoQuery>) -> web::Json<Clusters> {
     web::Json(registry.clusters())
 }
 
@@ -30,6 +30,7 @@ pub(super) async fn found(
     registry: web::Data<Registry>,
     request: HttpRequest,
     wanted: web::Json<Founding>,
+    _: web::Query<NoQuery>,
 ) -> Result<HttpResponse, Refusal> {
     let name = cluster_name(&request)?;
     let wanted = wanted.into_inner();

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use actix_web::{HttpResponse, web};
 use muster_client::api::health::{Check, Health};
 
+use super::NoQuery;
 use crate::registry::Registry;
 
 fn answer(checks: impl IntoIterator<Item = (&'static str, Check)>) -> HttpResponse {
@@ -16,12 +17,12 @@ fn answer(checks: impl IntoIterator<Item = (&'static str, Check)>) -> HttpRespon
     if health.ok { HttpResponse::Ok().json(health) } else { HttpResponse::ServiceUnavailable().json(health) }
 }
 
-pub(super) async fn livez() -> HttpResponse {
+pub(super) async fn livez(_: web::Query<NoQuery>) -> HttpResponse {
     answer([("http", Check { ok: true, message: "answers".to_owned() })])
 }
 
 /// A conflict of ids does not fail the check: the registry does what it should, and says so to nodes and people.
-pub(super) async fn readyz(registry: web::Data<Registry>) -> HttpResponse {
+pub(super) async fn readyz(registry: web::Data<Registry>, _: web::Query<NoQuery>) -> HttpResponse {
     let report = registry.report();
     let disk = match report.broken {
         None => Check { ok: true, message: "what changes is remembered".to_owned() },
@@ -39,7 +40,7 @@ pub(super) async fn readyz(registry: web::Data<Registry>) -> HttpResponse {
     answer([("disk", disk), ("clusters", Check { ok: true, message })])
 }
 
-pub(super) async fn metrics(registry: web::Data<Registry>) -> HttpResponse {
+pub(super) async fn metrics(registry: web::Data<Registry>, _: web::Query<NoQuery>) -> HttpResponse {
     let report = registry.report();
     let counters = report.counters;
     let lines: [(&str, &str, &str, u64); 9] = [

@@ -6,7 +6,7 @@ mod health;
 mod nodes;
 
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, Route, guard, web};
 
 pub use error::Refusal;
 
@@ -34,17 +34,29 @@ trait RouteTable {
 impl RouteTable for web::ServiceConfig {
     #[rustfmt::skip]
     fn route_table(&mut self) -> &mut Self {
-        self.service(on("/nodes", "GET").route(web::get().to(nodes::list)))
+        self.service(on("/nodes", READS).route(read().to(nodes::list)))
             .service(on("/nodes/{id}", "PUT, DELETE").route(web::put().to(nodes::register)).route(web::delete().to(nodes::deregister)))
-            .service(on("/seeds", "GET").route(web::get().to(nodes::seeds)))
-            .service(on("/clusters", "GET").route(web::get().to(clusters::list)))
+            .service(on("/seeds", READS).route(read().to(nodes::seeds)))
+            .service(on("/clusters", READS).route(read().to(clusters::list)))
             .service(on("/clusters/{name}", "PUT, DELETE").route(web::put().to(clusters::found)).route(web::delete().to(clusters::forget)))
-            .service(on("/livez", "GET").route(web::get().to(health::livez)))
-            .service(on("/readyz", "GET").route(web::get().to(health::readyz)))
-            .service(on("/metrics", "GET").route(web::get().to(health::metrics)))
-            .service(on("/openapi.json", "GET").route(web::get().to(openapi)))
+            .service(on("/livez", READS).route(read().to(health::livez)))
+            .service(on("/readyz", READS).route(read().to(health::readyz)))
+            .service(on("/metrics", READS).route(read().to(health::metrics)))
+            .service(on("/openapi.json", READS).route(read().to(openapi)))
     }
 }
+
+const READS: &str = "GET, HEAD";
+
+/// HEAD is answered like GET, and the server leaves the body out.
+fn read() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// What a call without parameters knows of a query: nothing, so that a misspelt one is noticed.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoQuery {}
 
 /// A path and what may be done there; anything else is answered with 405 and that list.
 fn on(path: &str, methods: &'static str) -> actix_web::Resource {
@@ -55,8 +67,11 @@ fn on(path: &str, methods: &'static str) -> actix_web::Resource {
     }))
 }
 
-async fn openapi() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(include_str!("openapi.json"))
+/// The description with the version that runs.
+async fn openapi(_: web::Query<NoQuery>) -> HttpResponse {
+    let version = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
+    let text = include_str!("openapi.json").replacen("\"VERSION\"", version, 1);
+    HttpResponse::Ok().content_type("application/json").body(text)
 }
 
 /// The last segment of the path as it was sent, decoded strictly: actix would replace what is no UTF-8.

@@ -5,7 +5,7 @@ use muster_client::api::registry::{Forgotten, Nodes, Registered, Registration, S
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Refusal, last_segment};
+use super::{NoQuery, Refusal, last_segment};
 use crate::registry::Registry;
 use crate::roll::SEEDS;
 
@@ -34,6 +34,7 @@ pub(super) async fn register(
     registry: web::Data<Registry>,
     request: HttpRequest,
     said: web::Json<Registration>,
+    _: web::Query<NoQuery>,
 ) -> Result<web::Json<Registered>, Refusal> {
     let id = node_id(&request)?;
     let from = request.peer_addr().ok_or_else(|| Refusal::bad_request("the connection has no address"))?;
@@ -43,6 +44,7 @@ pub(super) async fn register(
 pub(super) async fn deregister(
     registry: web::Data<Registry>,
     request: HttpRequest,
+    _: web::Query<NoQuery>,
 ) -> Result<web::Json<Forgotten>, Refusal> {
     let id = node_id(&request)?;
     Ok(web::Json(Forgotten { existed: registry.deregister(id) }))

@@ -161,6 +161,35 @@ async fn a_body_too_large_an_unknown_path_and_a_wrong_method_are_told_apart() {
 }
 
 #[actix_web::test]
+async fn head_is_get_without_the_body() {
+    let served = served();
+    for path in ["/nodes", "/seeds?cluster=muster", "/clusters", "/livez", "/readyz", "/openapi.json", "/nodes?x=1"] {
+        let ask = async |method: &str| {
+            served.raw(format!("{method} {path} HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n").as_bytes()).await
+        };
+        let (get, head) = (ask("GET").await, ask("HEAD").await);
+        assert_eq!((head.0, head.2.as_str()), (get.0, ""), "{path}");
+        let length = format!("content-length: {}", get.2.len());
+        assert!(!get.2.is_empty() && head.1.contains(&length), "{path}: {}", head.1);
+    }
+}
+
+#[actix_web::test]
+async fn no_call_takes_a_parameter_that_it_does_not_know() {
+    let served = served();
+    let node = format!("/nodes/{A}?x=1");
+    let founding = format!(r#"{{"cluster_id":"{B}","founder":"{A}"}}"#);
+    for path in ["/nodes", "/seeds", "/clusters", "/livez", "/readyz", "/metrics", "/openapi.json"] {
+        assert_eq!(served.refused("GET", &format!("{path}?x=1"), "").await.0, 400, "{path}");
+    }
+    assert_eq!(served.refused("PUT", &node, SAID).await.0, 400);
+    assert_eq!(served.refused("DELETE", &node, "").await.0, 400);
+    assert_eq!(served.refused("PUT", "/clusters/muster?x=1", &founding).await.0, 400);
+    assert_eq!(served.call("GET", "/nodes", "").await.1, r#"{"nodes":[]}"#);
+    assert_eq!(served.call("GET", "/clusters", "").await.1, r#"{"clusters":[]}"#);
+}
+
+#[actix_web::test]
 async fn health_and_metrics_answer() {
     let served = served();
     assert_eq!(served.call("GET", "/livez", "").await.0, 200);
@@ -195,7 +224,7 @@ async fn the_description_and_the_routing_table_are_one() {
     assert_eq!(known, served_paths);
     for (path, operations) in paths {
         let concrete = path.replace("{id}", A).replace("{name}", "muster");
-        for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"] {
             let (status, _) = served.call(method, &concrete, "").await;
             let there = operations.get(method.to_lowercase()).is_some();
             assert_eq!(status != 405 && status != 404, there, "{method} {path} answered {status}");
