@@ -91,6 +91,47 @@ impl Net {
     pub fn heal(&self, machine: usize) {
         ip(&format!("-n {} link set {} master bridge", self.switch(), cable(machine))).expect("heal a cable");
     }
+    /// Cuts one direction of a machine's cable, and tells nobody.
+    ///
+    /// # Errors
+    /// When this machine has no `nft` or a kernel without it.
+    pub fn cut_one_way(&self, machine: usize, way: Way) -> Result<(), String> {
+        let (hook, at) = match way {
+            Way::Out => ("output", "oifname"),
+            Way::In => ("input", "iifname"),
+        };
+        let rules = format!(
+            "add table inet cut; add chain inet cut way {{ type filter hook {hook} priority 0; }}; \
+             add rule inet cut way {at} \"eth0\" drop"
+        );
+        self.nft(machine, &rules)
+    }
+
+    /// Mends what [`Self::cut_one_way`] cut.
+    ///
+    /// # Panics
+    /// When it cannot be done.
+    pub fn mend(&self, machine: usize) {
+        self.nft(machine, "delete table inet cut").expect("mend a cable");
+    }
+
+    fn nft(&self, machine: usize, rules: &str) -> Result<(), String> {
+        let mut command = Command::new("ip");
+        match command.args(["netns", "exec", &self.namespace(machine), "nft", rules]).output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(format!("nft {rules}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Err(error) => Err(format!("ip: {error}")),
+        }
+    }
+}
+
+/// A direction, as the machine sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It hears and is not heard.
+    Out,
+    /// It is heard and does not hear.
+    In,
 }
 
 /// A machine's cable, as the switch calls its end.

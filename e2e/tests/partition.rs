@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_e2e::cli::muster_on;
 use muster_e2e::cluster::SOON;
 use muster_e2e::figures::figure;
-use muster_e2e::netns::Net;
+use muster_e2e::netns::{Net, Way};
 use muster_e2e::{Cluster, Load, Plan, eventually};
 
 /// Three nodes on machines of their own, with nothing but the registry's address: default ports, every interface.
@@ -195,4 +195,75 @@ async fn a_follower_that_slept_catches_up_and_deposes_nobody() {
         (cluster.copy_of(sleeper, "load").await.len() >= history.acked().count()).then_some(())
     })
     .await;
+}
+
+/// Cuts one direction of the leader's or of a follower's cable: the others go on, what the machine acknowledged stays, and all is
+/// one again afterwards.
+async fn one_way(way: Way, of_leader: bool) {
+    let net = match Net::new(3).and_then(|net| net.cut_one_way(0, way).map(|()| net)) {
+        Ok(net) => net,
+        Err(why) => {
+            eprintln!("SKIPPED: needs root, network namespaces and nft: {why}");
+            return;
+        }
+    };
+    net.mend(0);
+    let mut cluster = on_machines(&net).await;
+    let leader = cluster.leader().await;
+    let cut_off = if of_leader { leader } else { (leader + 1) % 3 };
+    let others: Vec<usize> = (0..3).filter(|&node| node != cut_off).collect();
+    let term = cluster.status(leader).await.term;
+    let stay: Vec<String> = others.iter().map(|&node| cluster.endpoint(node)).collect();
+    let load = Load::plain(&cluster.http, &stay, "load", 3);
+    let doomed = Load::plain(&cluster.http, &[cluster.endpoint(cut_off)], "doomed", 3);
+    load.more_acks(30, SOON).await;
+    doomed.more_acks(30, SOON).await;
+
+    net.cut_one_way(cut_off, way).expect("it could be cut before");
+    let since = std::time::Instant::now();
+    if of_leader {
+        let successor = cluster.leader_among(&others).await;
+        assert_ne!(successor, leader);
+    }
+    load.more_acks(100, SOON).await;
+    let gap = load.so_far().next_ack_after(since).expect("the others go on");
+    let who = if of_leader { "leader" } else { "follower" };
+    figure(&format!("{who} cut one way ({way:?}), next write of plain HTTP"), &format!("{} ms", gap.as_millis()));
+    if !of_leader {
+        assert_eq!(cluster.leader_among(&others).await, leader, "who cannot hear or be heard deposes nobody");
+        assert_eq!(cluster.status(leader).await.term, term);
+    }
+    // Asked on its own machine, over its own loopback: it acknowledges nothing that a majority does not hold.
+    let alone = net.namespace(cut_off);
+    let endpoint = ["--endpoint", "http://127.0.0.1:8050", "--timeout", "3s"];
+    let refused = muster_on(&alone, &[&endpoint[..], &["put", "one-way", "x"]].concat()).await;
+    assert!(matches!(refused.status, Some(5 | 6)), "{refused:?}");
+
+    net.mend(cut_off);
+    let settled = cluster.settled().await;
+    load.more_acks(30, SOON).await;
+    let (history, doomed) = (load.stop().await, doomed.stop().await);
+    let there = cluster.everything(settled, "").await;
+    history.check(&there);
+    doomed.check(&there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_not_heard_is_replaced() {
+    one_way(Way::Out, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_does_not_hear_is_replaced() {
+    one_way(Way::In, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_is_not_heard_deposes_nobody() {
+    one_way(Way::Out, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_does_not_hear_deposes_nobody() {
+    one_way(Way::In, false).await;
 }
