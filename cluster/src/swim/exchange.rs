@@ -117,7 +117,8 @@ impl Swim {
         let mut candidates: Vec<SocketAddr> = self.seeds.addresses.clone();
         if !alone {
             // A seed that is a member needs no trying. One that is none may be the door to another half.
-            let live = self.roster.iter().filter_map(|id| self.life_of(id)).map(|(_, address)| address);
+            let live =
+                self.roster.iter().filter_map(|slot| self.life_of(self.set.id_at(slot)?)).map(|(_, address)| address);
             let live: std::collections::BTreeSet<SocketAddr> = live.collect();
             candidates.retain(|address| !live.contains(address));
         }
@@ -138,7 +139,7 @@ impl Swim {
         if self.leaving.has_begun() {
             return;
         }
-        let partner = self.roster.pick(1, None, &mut self.rng).into_iter().next();
+        let partner = self.pick(1, None).into_iter().next();
         if let Some((id, (_, address))) = partner.and_then(|id| Some((id, self.life_of(id)?))) {
             self.dial(now, address, Some(id));
         }
@@ -191,7 +192,7 @@ impl Swim {
     fn full_state(&mut self, now: Now, answer_wanted: bool) -> Bytes {
         let mut out = head(VERSIONS.min, self.cluster, self.identity.id);
         out.extend_from_slice(&Message::Sync { answer_wanted }.encode());
-        let mut ids: Vec<Uuid> = self.set.keys().copied().collect();
+        let mut ids: Vec<Uuid> = self.set.iter().map(|(id, _)| id).collect();
         if ids.len() > MAX_FRAME / LONGEST_ROW {
             let start = self.rng.random_range(0..ids.len());
             ids.rotate_left(start);
@@ -264,9 +265,7 @@ impl Swim {
                 Err(_) => self.stats.absurd_stamps += 1,
             }
         }
-        if let Some(peer) = self.peers.get_mut(&sender) {
-            peer.last_heard = Some(now.mono);
-        }
+        self.note_heard(now.mono, sender);
         self.own.synced = true;
         self.event(Event::Synced { with: sender });
         if self.announce(now)

@@ -12,7 +12,7 @@ use super::member::MemberState;
 use super::membership::Teller;
 use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, Statement, VERSIONS, WireError, head};
 use super::{Stamp, Swim};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 impl Swim {
     /// Sends one datagram: a message if there is one, then what its receiver stands accused of, then news as far as they fit.
@@ -51,7 +51,7 @@ impl Swim {
             self.say_goodbye(now);
             return;
         }
-        for id in self.roster.pick(self.config.gossip_fanout, None, &mut self.rng) {
+        for id in self.pick(self.config.gossip_fanout, None) {
             if self.news.is_empty() {
                 return;
             }
@@ -118,9 +118,7 @@ impl Swim {
 
     /// A member spoke to us. One that we do not know, or hold to be dead, is worth a word: it is new, or a partition has healed.
     fn heard_from(&mut self, now: Now, sender: Uuid, from: SocketAddr) {
-        if let Some(peer) = self.peers.get_mut(&sender) {
-            peer.last_heard = Some(now.mono);
-        }
+        self.note_heard(now.mono, sender);
         let worth_a_word = match self.set.get(&sender).and_then(|row| row.state()) {
             None | Some(MemberState::Failed) => true,
             Some(MemberState::Alive | MemberState::Suspect) => !self.own.synced,
@@ -128,6 +126,12 @@ impl Swim {
         };
         if worth_a_word {
             self.contact(now, sender, from);
+        }
+    }
+
+    pub(super) fn note_heard(&mut self, now: Mono, sender: Uuid) {
+        if self.set.contains_key(&sender) {
+            self.peers.entry(sender).or_default().last_heard = Some(now);
         }
     }
 

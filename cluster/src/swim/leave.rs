@@ -60,7 +60,7 @@ impl Swim {
         };
         let id = self.identity.id;
         let removal = Removal { stamp, reason: Reason::Left };
-        self.set.entry(id).or_default().remove(removal);
+        self.set.change(id, |row| row.remove(removal));
         let goodbye = Message::Statement(Statement::Removed { id, removal, age_secs: 0 });
         self.news.news.put(id, goodbye.encode(), now.mono);
         self.timers.set(now.mono + self.config.leave_timeout, Timer::LeaveEnds);
@@ -70,7 +70,9 @@ impl Swim {
     /// Tells some who have not confirmed it, by a probe: its answer is the confirmation.
     pub(super) fn say_goodbye(&mut self, now: Now) {
         let id = self.identity.id;
-        let others = self.roster.pick(self.roster.len(), None, &mut self.rng);
+        let Leaving::Begun { heard_by, .. } = &self.leaving else { return };
+        // So many that enough of them have not confirmed it yet.
+        let others = self.pick(CONFIRMATIONS + heard_by.len(), None);
         let Leaving::Begun { probes, heard_by } = &mut self.leaving else { return };
         let mut told = Vec::new();
         for target in others.into_iter().filter(|target| !heard_by.contains(target)).take(CONFIRMATIONS) {
@@ -78,7 +80,7 @@ impl Swim {
             probes.insert(seq);
             told.push((seq, target));
         }
-        let Some(removal) = self.set.get(&id).and_then(|row| row.removal) else { return };
+        let Some(removal) = self.set.get(&id).and_then(|row| row.removal()) else { return };
         let goodbye = Message::Statement(Statement::Removed { id, removal, age_secs: 0 }).encode();
         for (seq, target) in told {
             // Queued afresh for each, so that it is surely in the packet.

@@ -11,11 +11,8 @@
 //! What it does not do: forget (that is for the tombstones' keeper, by age), and judge what a stamp is worth (the wire
 //! does).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-
-use bytes::Bytes;
-use uuid::Uuid;
+use std::sync::Arc;
 
 use super::hlc::Stamp;
 use super::member::MemberState;
@@ -33,8 +30,8 @@ pub(super) struct Life {
     pub(super) address: SocketAddr,
     /// What it speaks.
     pub(super) versions: VersionRange,
-    /// What it wants known.
-    pub(super) metadata: Bytes,
+    /// What it wants known. Boxed and not shared: a life itself is, and thousands of them are kept.
+    pub(super) metadata: Box<[u8]>,
 }
 
 /// Why a life ended.
@@ -64,15 +61,22 @@ pub(super) struct Removal {
     pub(super) reason: Reason,
 }
 
-/// All that is said of one member.
+/// All that is said of one member. Sixteen bytes, since most are alive and nothing else is said of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Row {
     /// Its newest life.
-    pub(super) life: Option<Life>,
+    pub(super) life: Option<Arc<Life>>,
+    /// None as long as there are none.
+    claims: Option<Box<Claims>>,
+}
+
+/// What others say of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Claims {
     /// The newest life that was suspected.
-    pub(super) suspected: Option<Stamp>,
+    suspected: Option<Stamp>,
     /// The newest life that ended.
-    pub(super) removal: Option<Removal>,
+    removal: Option<Removal>,
 }
 
 /// Whether `theirs` replaces `mine`, when both are said of the same life.
@@ -93,8 +97,33 @@ pub(super) fn outranks(theirs: MemberState, mine: MemberState) -> bool {
 }
 
 impl Row {
+    /// A row with one life and nothing said of it.
+    pub(super) const fn of(life: Arc<Life>) -> Self {
+        Self { life: Some(life), claims: None }
+    }
+
+    /// The newest life that was suspected.
+    fn suspected(&self) -> Option<Stamp> {
+        self.claims.as_ref()?.suspected
+    }
+
+    /// The newest life that ended.
+    pub(super) fn removal(&self) -> Option<Removal> {
+        self.claims.as_ref()?.removal
+    }
+
+    /// The removal has had its time.
+    pub(super) fn forget_removal(&mut self) -> bool {
+        let Some(claims) = &mut self.claims else { return false };
+        let was_there = claims.removal.take().is_some();
+        if claims.suspected.is_none() {
+            self.claims = None;
+        }
+        was_there
+    }
+
     /// Takes a life in; whether that changed anything.
-    pub(super) fn add(&mut self, life: Life) -> bool {
+    pub(super) fn add(&mut self, life: Arc<Life>) -> bool {
         let newer = self.life.as_ref().is_none_or(|mine| life > *mine);
         if newer {
             self.life = Some(life);
@@ -104,21 +133,21 @@ impl Row {
 
     /// Takes a suspicion in; whether that changed anything.
     pub(super) fn suspect(&mut self, stamp: Stamp) -> bool {
-        let newer = self.suspected.is_none_or(|mine| stamp > mine);
+        let newer = self.suspected().is_none_or(|mine| stamp > mine);
         if newer {
-            self.suspected = Some(stamp);
+            self.claims.get_or_insert_default().suspected = Some(stamp);
         }
         newer
     }
 
     /// Takes a removal in; whether that changed anything.
     pub(super) fn remove(&mut self, removal: Removal) -> bool {
-        let newer = self.removal.is_none_or(|mine| {
+        let newer = self.removal().is_none_or(|mine| {
             removal.stamp > mine.stamp
                 || (removal.stamp == mine.stamp && outranks(removal.reason.state(), mine.reason.state()))
         });
         if newer {
-            self.removal = Some(removal);
+            self.claims.get_or_insert_default().removal = Some(removal);
         }
         newer
     }
@@ -127,8 +156,8 @@ impl Row {
     #[cfg(test)]
     pub(super) fn merge(&mut self, theirs: &Self) -> bool {
         let added = theirs.life.clone().is_some_and(|life| self.add(life));
-        let suspected = theirs.suspected.is_some_and(|stamp| self.suspect(stamp));
-        let removed = theirs.removal.is_some_and(|removal| self.remove(removal));
+        let suspected = theirs.suspected().is_some_and(|stamp| self.suspect(stamp));
+        let removed = theirs.removal().is_some_and(|removal| self.remove(removal));
         added || suspected || removed
     }
 
@@ -136,25 +165,23 @@ impl Row {
     pub(super) fn state(&self) -> Option<MemberState> {
         let life = self.life.as_ref()?;
         // What is said of a newer life than the one that we know holds for that one too: it comes later.
-        let suspected = self.suspected.filter(|stamp| *stamp >= life.stamp).map(|_| MemberState::Suspect);
-        let removed = self.removal.filter(|removal| removal.stamp >= life.stamp).map(|removal| removal.reason.state());
+        let suspected = self.suspected().filter(|stamp| *stamp >= life.stamp).map(|_| MemberState::Suspect);
+        let removed =
+            self.removal().filter(|removal| removal.stamp >= life.stamp).map(|removal| removal.reason.state());
         let claims = [suspected, removed].into_iter().flatten();
         Some(claims.fold(MemberState::Alive, |mine, theirs| if outranks(theirs, mine) { theirs } else { mine }))
     }
 
     /// The suspicion of the newest life, if that is its state.
     pub(super) fn suspicion(&self) -> Option<Stamp> {
-        self.suspected.filter(|_| self.state() == Some(MemberState::Suspect))
+        self.suspected().filter(|_| self.state() == Some(MemberState::Suspect))
     }
 
     /// The removal that stands: no newer life is known.
     pub(super) fn standing_removal(&self) -> Option<Removal> {
-        self.removal.filter(|removal| self.life.as_ref().is_none_or(|life| removal.stamp >= life.stamp))
+        self.removal().filter(|removal| self.life.as_ref().is_none_or(|life| removal.stamp >= life.stamp))
     }
 }
-
-/// The set, in order of the members' ids.
-pub(super) type Set = BTreeMap<Uuid, Row>;
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +195,7 @@ mod tests {
             boot,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             versions: VersionRange { min: 1, max: 1 },
-            metadata: Bytes::new(),
+            metadata: Box::default(),
         })
     }
 
@@ -180,8 +207,14 @@ mod tests {
     }
 
     fn rows() -> impl Strategy<Value = Row> {
-        (prop::option::of(lives()), prop::option::of(0..6_u64), prop::option::of(removals()))
-            .prop_map(|(life, suspected, removal)| Row { life, suspected: suspected.map(Stamp::from_bits), removal })
+        (prop::option::of(lives()), prop::option::of(0..6_u64), prop::option::of(removals())).prop_map(
+            |(life, suspected, removal)| {
+                let suspected = suspected.map(Stamp::from_bits);
+                let claims =
+                    (suspected.is_some() || removal.is_some()).then(|| Box::new(Claims { suspected, removal }));
+                Row { life: life.map(Arc::new), claims }
+            },
+        )
     }
 
     fn merged(a: &Row, b: &Row) -> Row {
@@ -232,14 +265,19 @@ mod tests {
         fn a_refutation_stands(accused in rows(), mut life in lives()) {
             let highest = [
                 accused.life.as_ref().map(|life| life.stamp),
-                accused.suspected,
-                accused.removal.map(|removal| removal.stamp),
+                accused.suspected(),
+                accused.removal().map(|removal| removal.stamp),
             ];
             life.stamp = highest.into_iter().flatten().max().unwrap_or_default().next();
             let mut row = accused;
-            row.add(life);
+            row.add(Arc::new(life));
             prop_assert_eq!(row.state(), Some(MemberState::Alive));
         }
+    }
+
+    #[test]
+    fn the_size_of_a_row() {
+        assert_eq!(size_of::<Row>(), 16);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What happens when a statement about another member arrives: it is merged, and what changed is acted upon.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -23,11 +24,16 @@ pub(super) const DUPLICATE_FOR: Duration = Duration::from_secs(60);
 /// The dead are swept out at least this often; they may stay for that much longer.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// What we know of a member by ourselves.
+/// What we know of a member by ourselves, once it has spoken to us.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peer {
     pub(super) last_heard: Option<Mono>,
     pub(super) round_trips: RoundTrips,
+}
+
+/// What is remembered of those few of whom there is something to remember.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
     /// The age of its row's removal: that which it had, and when it had it. Kept apart, because an age may reach back to before
     /// our own clock's origin.
     pub(super) removed: Option<(Duration, Mono)>,
@@ -35,7 +41,7 @@ pub(super) struct Peer {
     pub(super) duplicate_until: Option<Mono>,
 }
 
-impl Peer {
+impl Record {
     /// Its removal begins to age now.
     pub(super) const fn entomb(&mut self, now: Mono) {
         self.removed = Some((Duration::ZERO, now));
@@ -76,14 +82,15 @@ impl Swim {
             self.stats.members_refused += 1;
             return false;
         }
-        let row = self.set.entry(id).or_default();
-        let (life_before, state_before) = (row.life.clone(), row.state());
-        let changed = match &statement {
-            Statement::Alive { life, .. } => row.add(life.clone()),
+        let before = self.set.get(&id);
+        let (life_before, state_before) = before.map_or((None, None), |row| (row.life.clone(), row.state()));
+        let changed = self.set.change(id, |row| match &statement {
+            Statement::Alive { life, .. } => row.add(Arc::clone(life)),
             Statement::Suspect { stamp, .. } => row.suspect(*stamp),
             Statement::Removed { removal, .. } => row.remove(*removal),
-        };
-        let (row, current) = (row.clone(), is_current(row, &statement));
+        });
+        let row = self.set.get(&id).cloned().unwrap_or_default();
+        let current = is_current(&row, &statement);
         self.note_age(now.mono, &row, &statement, age, changed);
         if !changed {
             if let Statement::Suspect { stamp, by, .. } = statement {
@@ -94,17 +101,23 @@ impl Swim {
         if current {
             self.news.news.put(id, Message::Statement(statement.clone()).encode(), now.mono);
         }
-        self.note_boot(now.mono, id, life_before.as_ref(), row.life.as_ref());
-        self.note_change(now, id, life_before.as_ref(), state_before, &row, &statement);
+        self.note_boot(now.mono, id, life_before.as_deref(), row.life.as_deref());
+        self.note_change(now, id, life_before.as_deref(), state_before, &row, &statement);
         state_before == Some(MemberState::Alive) && row.state() != state_before
     }
 
     /// Keeps the age of a row's tombstone: the highest that was heard for this removal.
     fn note_age(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
-        let peer = self.peers.entry(statement.id()).or_default();
-        let Statement::Removed { removal, .. } = statement else { return };
-        if changed || (row.removal == Some(*removal) && age > peer.tombstone_age(now)) {
-            peer.removed = Some((age, now));
+        let Statement::Removed { id, removal, .. } = statement else { return };
+        if !changed && row.removal() != Some(*removal) {
+            return;
+        }
+        let record = self.records.entry(*id).or_default();
+        if changed || age > record.tombstone_age(now) {
+            record.removed = Some((age, now));
+        }
+        if changed {
+            self.set.unfade(*id);
         }
     }
 
@@ -115,14 +128,14 @@ impl Swim {
         if before.boot == after.boot {
             return;
         }
-        let peer = self.peers.entry(id).or_default();
-        let came_back = peer.old_boots.contains(&after.boot);
-        peer.old_boots.retain(|boot| *boot != before.boot);
-        peer.old_boots.insert(0, before.boot);
-        peer.old_boots.truncate(OLD_BOOTS);
+        let record = self.records.entry(id).or_default();
+        let came_back = record.old_boots.contains(&after.boot);
+        record.old_boots.retain(|boot| *boot != before.boot);
+        record.old_boots.insert(0, before.boot);
+        record.old_boots.truncate(OLD_BOOTS);
         if came_back {
-            let news = peer.duplicate_until.is_none();
-            peer.duplicate_until = Some(now + DUPLICATE_FOR);
+            let news = record.duplicate_until.is_none();
+            record.duplicate_until = Some(now + DUPLICATE_FOR);
             if news {
                 self.event(Event::Duplicate { id, boots: [before.boot, after.boot] });
             }
@@ -139,11 +152,20 @@ impl Swim {
         row: &Row,
         statement: &Statement,
     ) {
+        use MemberState::{Alive, Failed, Left, Suspect};
         let after = row.state();
-        match (before.is_some_and(MemberState::is_live), after.is_some_and(MemberState::is_live)) {
-            (false, true) => self.roster.insert(id, &mut self.rng),
-            (true, false) => self.roster.remove(id),
-            (false, false) | (true, true) => {}
+        let (was_live, is_live) = (before.is_some_and(MemberState::is_live), after.is_some_and(MemberState::is_live));
+        if let Some(slot) = self.set.slot(&id).filter(|_| was_live != is_live) {
+            if is_live {
+                self.roster.insert(slot, &mut self.rng);
+            } else {
+                self.roster.remove(slot);
+            }
+        }
+        if after == Some(Failed) {
+            self.failed.insert(id);
+        } else {
+            self.failed.remove(&id);
         }
         match (row.suspicion(), &row.life) {
             (Some(_), Some(life)) => self.begin_suspicion(now.mono, id, life.stamp, statement),
@@ -151,7 +173,6 @@ impl Swim {
                 self.suspicions.end(id);
             }
         }
-        let Some(member) = self.member(id) else { return };
         let told_anew = match (life, &row.life) {
             (Some(before), Some(after)) => {
                 (before.boot, before.address, before.versions, &before.metadata)
@@ -159,7 +180,7 @@ impl Swim {
             }
             (None, _) | (_, None) => false,
         };
-        use MemberState::{Alive, Failed, Left, Suspect};
+        let Some(member) = self.member(id) else { return };
         match (before, after) {
             (_, None) | (None, Some(Failed | Left)) | (Some(Failed | Left), Some(Failed | Left)) => {}
             (None | Some(Failed | Left), Some(Alive)) => self.event(Event::Joined(member)),
@@ -188,7 +209,7 @@ impl Swim {
     /// comes before the life that it ends, so that nobody sees the dead rise while reading.
     pub(super) fn statements(&self, now: Mono, id: Uuid) -> impl Iterator<Item = Statement> {
         let row = self.set.get(&id);
-        let told = self.peers.get(&id).is_none_or(|peer| peer.tombstone_age(now) < self.tombstone_told_for());
+        let told = self.records.get(&id).is_none_or(|record| record.tombstone_age(now) < self.tombstone_told_for());
         // A dead one whose tombstone is told no more is not told of at all: without it, it would seem alive.
         let row = row.filter(|row| told || row.standing_removal().is_none());
         let ours = id == self.identity.id;
@@ -231,8 +252,8 @@ impl Swim {
     }
 
     fn removal_of(&self, now: Mono, id: Uuid) -> Option<Statement> {
-        let removal: Removal = self.set.get(&id)?.removal?;
-        let age = self.peers.get(&id).map_or(Duration::ZERO, |peer| peer.tombstone_age(now));
+        let removal: Removal = self.set.get(&id)?.removal()?;
+        let age = self.records.get(&id).map_or(Duration::ZERO, |record| record.tombstone_age(now));
         (age < self.config.tombstone_ttl).then(|| Statement::Removed {
             id,
             removal,
@@ -248,24 +269,32 @@ impl Swim {
     pub(super) fn sweep(&mut self, now: Now) {
         self.stats.broadcasts_dropped += self.news.expire(now.mono);
         self.own.forget_double(now.mono);
-        let mut over = Vec::new();
-        for (id, peer) in &mut self.peers {
-            peer.duplicate_until = peer.duplicate_until.filter(|until| *until > now.mono);
-            if peer.removed.is_some() && peer.tombstone_age(now.mono) >= self.config.tombstone_ttl {
-                peer.removed = None;
+        let told_for = self.tombstone_told_for();
+        let (mut over, mut fading) = (Vec::new(), Vec::new());
+        for (id, record) in &mut self.records {
+            record.duplicate_until = record.duplicate_until.filter(|until| *until > now.mono);
+            let age = record.tombstone_age(now.mono);
+            if record.removed.is_some() && age >= self.config.tombstone_ttl {
+                record.removed = None;
                 over.push(*id);
+            } else if record.removed.is_some() && age >= told_for {
+                fading.push(*id);
             }
         }
+        fading.into_iter().for_each(|id| self.set.fade(id));
         for id in over {
-            let Some(row) = self.set.get_mut(&id) else { continue };
+            let Some(row) = self.set.get(&id) else { continue };
             if row.standing_removal().is_none() {
                 // A newer life goes on.
-                row.removal = None;
+                self.set.change(id, Row::forget_removal);
+                self.set.unfade(id);
                 continue;
             }
             let known = row.life.is_some();
             self.set.remove(&id);
             self.peers.remove(&id);
+            self.failed.remove(&id);
+            self.records.remove(&id);
             self.news.news.forget(id);
             if known {
                 self.event(Event::Forgotten { id });

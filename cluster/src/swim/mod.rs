@@ -38,6 +38,7 @@
 //! "Lifeguard: Local Health Awareness for More Accurate Failure Detection", 2018.
 
 mod config;
+mod digest;
 mod dissemination;
 mod event;
 mod exchange;
@@ -55,16 +56,18 @@ mod relay;
 mod roster;
 mod round_trips;
 mod seen;
+mod snapshot;
 mod stream_probe;
 mod suspect;
 mod suspicion;
+mod table;
 #[cfg(test)]
 mod tests;
 mod timer;
 mod view;
 pub mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -76,6 +79,7 @@ pub use event::Event;
 pub use hlc::Stamp;
 pub use io::{Input, MAX_BROADCAST, MAX_MESSAGE, MAX_SEEDS, Output, Refused, State, Stats, StreamId};
 pub use member::{Identity, Member, MemberState};
+pub use snapshot::Snapshot;
 
 use crate::time::{Mono, Now};
 use dissemination::Dissemination;
@@ -83,8 +87,7 @@ use exchange::{Seeds, Streams};
 use health::Health;
 use hlc::Hlc;
 use leave::Leaving;
-use lww::Set;
-use membership::Peer;
+use membership::{Peer, Record};
 use own::Own;
 use probe::Probes;
 use relay::Relays;
@@ -92,6 +95,7 @@ use roster::Roster;
 use round_trips::Overall;
 use seen::Seen;
 use suspicion::Suspicions;
+use table::Table;
 use timer::{Timer, Timers};
 
 /// A member of a cluster, as a state machine.
@@ -105,9 +109,13 @@ pub struct Swim {
     clock: Hlc,
     timers: Timers,
     /// What is said of whom. Our own row holds our own word only: what others say of us is answered, not believed.
-    set: Set,
+    set: Table,
     /// What we know of members by ourselves, and tell nobody. Each has a row in `set`.
     peers: BTreeMap<Uuid, Peer>,
+    /// What is to be remembered of some, the dead first of all. Each has a row in `set`.
+    records: BTreeMap<Uuid, Record>,
+    /// Those that were given up.
+    failed: BTreeSet<Uuid>,
     own: Own,
     roster: Roster,
     probes: Probes,
@@ -135,6 +143,13 @@ impl Swim {
     /// # Errors
     /// When the configuration or the identity cannot work.
     pub fn new(config: Config, identity: Identity, seed: u64, now: Now) -> Result<Self, ConfigError> {
+        let mut swim = Self::build(config, identity, seed, now)?;
+        swim.request_stamp(now);
+        Ok(swim)
+    }
+
+    /// A member that has not even asked for a stamp.
+    fn build(config: Config, identity: Identity, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         identity.validate()?;
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -142,8 +157,10 @@ impl Swim {
             cluster: config.cluster_hash(),
             clock: Hlc::new(identity.last_stamp, config.drift_bound),
             timers: Timers::default(),
-            set: Set::new(),
+            set: Table::default(),
             peers: BTreeMap::new(),
+            records: BTreeMap::new(),
+            failed: BTreeSet::new(),
             own: Own::default(),
             roster: Roster::default(),
             probes: Probes::new(rng.random()),
@@ -164,7 +181,6 @@ impl Swim {
             identity,
             rng,
         };
-        swim.request_stamp(now);
         // Spread over the first period, so that members that start together do not tick together.
         let probe = (swim.config.probe_interval, Timer::Probe);
         for (every, timer) in [probe].into_iter().chain(swim.periods()) {

@@ -11,6 +11,7 @@
 //! seen by anybody.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -32,7 +33,7 @@ const ACCUSERS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Own {
     /// As others may know it: its stamp is on the disk.
-    pub(super) life: Option<Life>,
+    pub(super) life: Option<Arc<Life>>,
     /// Whether others may know it: not before we have listened to one of them, if there are any.
     pub(super) announced: bool,
     /// Whether we have listened.
@@ -65,12 +66,25 @@ impl Own {
         self.life.as_ref().map_or(Stamp::ZERO, |life| life.stamp)
     }
 
+    /// The next stamp is to be above this one.
+    pub(super) fn outrank(&mut self, stamp: Stamp) {
+        self.accused = self.accused.max(stamp);
+    }
+
     pub(super) fn forget_double(&mut self, now: Mono) {
         self.duplicate_until = self.duplicate_until.filter(|until| *until > now);
     }
 }
 
 impl Swim {
+    /// Goes on with a life that the disk and the others have already.
+    pub(super) fn go_on(&mut self, life: Arc<Life>) {
+        self.own.first = Some(life.stamp);
+        self.own.life = Some(life);
+        self.own.announced = true;
+        self.own.synced = true;
+    }
+
     /// Asks for a fresh stamp to be persisted, above everything that we are accused of.
     pub(super) fn request_stamp(&mut self, now: Now) {
         if self.own.pending.is_some() || self.leaving.has_begun() {
@@ -91,19 +105,26 @@ impl Swim {
             self.request_stamp(now);
             return;
         }
-        let life = Life {
+        let life = Arc::new(Life {
             stamp,
             boot: self.identity.boot,
             address: self.identity.address,
             versions: VERSIONS,
-            metadata: self.identity.metadata.clone(),
-        };
+            metadata: self.identity.metadata.as_ref().into(),
+        });
         self.own.first.get_or_insert(stamp);
         if std::mem::take(&mut self.own.contested) {
             self.own.outranked_with = Some(stamp);
         }
-        self.own.life = Some(life.clone());
-        self.set.entry(self.identity.id).or_default().life = Some(life);
+        self.own.life = Some(Arc::clone(&life));
+        let id = self.identity.id;
+        if !self.own.announced {
+            self.set.conceal(id);
+        }
+        self.set.change(id, |row| {
+            row.life = Some(life);
+            true
+        });
         self.note_outlived(now.mono);
         if self.own.announced {
             self.spread_our_word(now);
@@ -122,6 +143,7 @@ impl Swim {
             return false;
         }
         self.own.announced = true;
+        self.set.reveal(self.identity.id);
         self.spread_our_word(now);
         true
     }
@@ -140,8 +162,9 @@ impl Swim {
     fn note_outlived(&mut self, now: Mono) {
         let id = self.identity.id;
         let Some(removal) = self.own.ended.filter(|ended| ended.stamp < self.own.stamp()) else { return };
-        if self.set.entry(id).or_default().remove(removal) {
-            self.peers.entry(id).or_default().entomb(now);
+        if self.set.change(id, |row| row.remove(removal)) {
+            self.records.entry(id).or_default().entomb(now);
+            self.set.unfade(id);
         }
     }
 

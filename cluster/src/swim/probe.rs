@@ -16,6 +16,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rand::RngExt;
 use uuid::Uuid;
 
 use super::config::MAX_INDIRECT_PROBES;
@@ -160,7 +161,7 @@ impl Swim {
             return;
         }
         for _ in 0..self.config.direct_probes.min(self.roster.len()) {
-            let Some(target) = self.roster.advance(&mut self.rng) else { return };
+            let Some(target) = self.next_to_probe() else { return };
             // Where a round ends and the next begins, one may come twice.
             if !self.probes.ours.iter().any(|probe| probe.target == target && probe.sent == now.mono) {
                 self.probe(now, target);
@@ -210,7 +211,7 @@ impl Swim {
     pub(super) fn probe_indirectly(&mut self, now: Now, seq: u32) {
         let Some(target) = self.probes.open(seq) else { return };
         let Some((_, address)) = self.life_of(target) else { return };
-        let relays = self.roster.pick(self.config.indirect_probes, Some(target), &mut self.rng);
+        let relays = self.pick(self.config.indirect_probes, Some(target));
         let mut asked = Asked::NOBODY;
         for relay in relays {
             let Some(life) = self.set.get(&relay).and_then(|row| row.life.as_ref()) else { continue };
@@ -270,9 +271,11 @@ impl Swim {
         if self.own.life.is_none() || self.leaving.has_begun() {
             return;
         }
-        let failed: Vec<Uuid> =
-            self.set.iter().filter(|(_, row)| row.state() == Some(MemberState::Failed)).map(|(id, _)| *id).collect();
-        let Some(target) = rand::seq::IndexedRandom::choose(failed.as_slice(), &mut self.rng).copied() else { return };
+        if self.failed.is_empty() {
+            return;
+        }
+        let chosen = self.rng.random_range(0..self.failed.len());
+        let Some(target) = self.failed.iter().nth(chosen).copied() else { return };
         let Some((_, address)) = self.life_of(target) else { return };
         let seq = self.probes.number();
         self.send(now, Some(target), address, Some(&Message::Ping { seq, target }));
@@ -336,9 +339,21 @@ impl Swim {
 
     fn note_round_trip(&mut self, with: Uuid, round_trip: Duration) {
         self.round_trips.note(round_trip);
-        if let Some(peer) = self.peers.get_mut(&with) {
-            peer.round_trips.note(round_trip);
+        if self.set.contains_key(&with) {
+            self.peers.entry(with).or_default().round_trips.note(round_trip);
         }
+    }
+
+    fn next_to_probe(&mut self) -> Option<Uuid> {
+        let slot = self.roster.advance(&mut self.rng)?;
+        self.set.id_at(slot)
+    }
+
+    /// Up to `count` different live members at random, without `but`.
+    pub(super) fn pick(&mut self, count: usize, but: Option<Uuid>) -> Vec<Uuid> {
+        let but = but.and_then(|id| self.set.slot(&id));
+        let slots = self.roster.pick(count, but, &mut self.rng);
+        slots.into_iter().filter_map(|slot| self.set.id_at(slot)).collect()
     }
 
     /// The stamp and address of a member's newest life.

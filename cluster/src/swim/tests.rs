@@ -1,6 +1,7 @@
 //! Single steps of the machine, and what hostile bytes do to it. Whole scenarios are in `tests/swim` and `testdata/`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,13 +72,13 @@ fn packet(sender: u128, messages: &[Message]) -> Bytes {
 fn alive(number: u8, stamp: Stamp) -> Message {
     Message::Statement(Statement::Alive {
         id: id(number.into()),
-        life: Life {
+        life: Arc::new(Life {
             stamp,
             boot: number.into(),
             address: address(number),
             versions: wire::VERSIONS,
-            metadata: Bytes::new(),
-        },
+            metadata: Box::default(),
+        }),
     })
 }
 
@@ -196,7 +197,13 @@ fn hostile() -> impl Strategy<Value = Message> {
         (number.clone(), stamp.clone(), any::<u64>()).prop_map(|(number, stamp, boot)| {
             Message::Statement(Statement::Alive {
                 id: id(number.into()),
-                life: Life { stamp, boot, address: address(number), versions: wire::VERSIONS, metadata: Bytes::new() },
+                life: Arc::new(Life {
+                    stamp,
+                    boot,
+                    address: address(number),
+                    versions: wire::VERSIONS,
+                    metadata: Box::default(),
+                }),
             })
         }),
         (number.clone(), stamp.clone())

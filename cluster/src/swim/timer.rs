@@ -1,6 +1,7 @@
 //! Timers as data. None is ever cancelled: one that is no longer wanted is recognised when it goes off.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use uuid::Uuid;
 
@@ -40,21 +41,22 @@ pub(super) enum Timer {
     LeaveEnds,
 }
 
-/// The timers that run, by the time at which they go off, then in the order in which they were set.
+/// The timers that run, by the time at which they go off, then in the order in which they were set. A
+/// heap, so that in its steady state it allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    running: BTreeSet<(Mono, u64, Timer)>,
+    running: BinaryHeap<Reverse<(Mono, u64, Timer)>>,
     set: u64,
 }
 
 impl Timers {
     pub(super) fn set(&mut self, at: Mono, timer: Timer) {
         self.set += 1;
-        self.running.insert((at, self.set, timer));
+        self.running.push(Reverse((at, self.set, timer)));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        self.running.first().map(|(at, _, _)| *at)
+        self.running.peek().map(|Reverse((at, _, _))| *at)
     }
 
     /// The next one that is due, with the time at which it was.
@@ -62,7 +64,7 @@ impl Timers {
         if self.next_deadline()? > now {
             return None;
         }
-        self.running.pop_first().map(|(at, _, timer)| (at, timer))
+        self.running.pop().map(|Reverse((at, _, timer))| (at, timer))
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,5 +1,6 @@
 //! What can be read off a member: the others, the dictionaries, the counters.
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::lww::Row;
@@ -36,7 +37,7 @@ impl Swim {
     /// their ids.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        self.set.iter().filter_map(|(id, row)| self.describe(*id, row)).collect()
+        self.set.iter().filter_map(|(id, row)| self.describe(id, row)).collect()
     }
 
     /// One member.
@@ -55,12 +56,12 @@ impl Swim {
     #[must_use]
     pub fn state(&self) -> State {
         let mut state = State::default();
-        for (id, row) in &self.set {
+        for (id, row) in self.set.iter() {
             if let Some(life) = &row.life {
-                state.add_set.insert(*id, (life.address, life.stamp));
+                state.add_set.insert(id, (life.address, life.stamp));
             }
-            if let Some(removal) = row.removal {
-                state.remove_set.insert(*id, (row.life.as_ref().map(|life| life.address), removal.stamp));
+            if let Some(removal) = row.removal() {
+                state.remove_set.insert(id, (row.life.as_ref().map(|life| life.address), removal.stamp));
             }
         }
         state
@@ -75,12 +76,15 @@ impl Swim {
     fn describe(&self, id: Uuid, row: &Row) -> Option<Member> {
         let (life, state) = (row.life.as_ref()?, row.state()?);
         let peer = self.peers.get(&id);
-        let doubled =
-            if id == self.identity.id { self.own.duplicate_until } else { peer.and_then(|peer| peer.duplicate_until) };
+        let doubled = if id == self.identity.id {
+            self.own.duplicate_until
+        } else {
+            self.records.get(&id).and_then(|record| record.duplicate_until)
+        };
         Some(Member {
             id,
             address: life.address,
-            metadata: life.metadata.clone(),
+            metadata: Bytes::copy_from_slice(&life.metadata),
             boot: life.boot,
             versions: life.versions,
             state,
@@ -98,28 +102,33 @@ impl Swim {
     /// What is not.
     #[doc(hidden)]
     pub fn check_invariants(&self) -> Result<(), String> {
-        let mut probed: Vec<Uuid> = self.roster.iter().collect();
+        let mut probed: Vec<Uuid> = self.roster.iter().filter_map(|slot| self.set.id_at(slot)).collect();
         probed.sort();
         let live: Vec<Uuid> = self
             .set
             .iter()
-            .filter(|(id, row)| **id != self.identity.id && row.state().is_some_and(MemberState::is_live))
-            .map(|(id, _)| *id)
+            .filter(|(id, row)| *id != self.identity.id && row.state().is_some_and(MemberState::is_live))
+            .map(|(id, _)| id)
             .collect();
         if probed != live {
             return Err(format!("the roster {probed:?} is not the live members {live:?}"));
         }
-        for (id, row) in &self.set {
-            let running = self.suspicions.running(*id).map(|running| running.stamp);
+        for (id, row) in self.set.iter() {
+            let running = self.suspicions.running(id).map(|running| running.stamp);
             if running != row.suspicion().and(row.life.as_ref()).map(|life| life.stamp) {
                 return Err(format!("the suspicion of {id} does not fit {row:?}"));
             }
-            let entombed = self.peers.get(id).is_some_and(|peer| peer.removed.is_some());
-            if !self.leaving.has_begun() && row.removal.is_some() != entombed {
+            let entombed = self.records.get(&id).is_some_and(|record| record.removed.is_some());
+            if !self.leaving.has_begun() && row.removal().is_some() != entombed {
                 return Err(format!("the tombstone of {id} has no age"));
             }
         }
-        if self.set.len() > self.config.max_members || self.peers.keys().any(|id| !self.set.contains_key(id)) {
+        if self.set.sums().all() != self.set.digest_anew() {
+            return Err("the digest is not that of the rows".to_owned());
+        }
+        if self.set.len() > self.config.max_members
+            || self.peers.keys().chain(self.records.keys()).any(|id| !self.set.contains_key(id))
+        {
             return Err("records beyond the bound, or of nobody".to_owned());
         }
         let own = self.set.get(&self.identity.id).and_then(|row| row.life.as_ref());

@@ -2,6 +2,7 @@
 //! skipped.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -34,7 +35,7 @@ pub(in crate::swim) const BROADCAST_LEN: usize = MESSAGE_HEAD + 16 + 8 + 8 + MAX
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::swim) enum Statement {
     /// Its owner's word.
-    Alive { id: Uuid, life: Life },
+    Alive { id: Uuid, life: Arc<Life> },
     /// It did not answer those in `by`: at least one, the first one first.
     Suspect { id: Uuid, stamp: Stamp, by: Vec<Uuid> },
     /// Its life is over, since `age_secs`.
@@ -55,7 +56,7 @@ impl Statement {
     }
 
     /// Of which life.
-    pub(in crate::swim) const fn stamp(&self) -> Stamp {
+    pub(in crate::swim) fn stamp(&self) -> Stamp {
         match self {
             Self::Alive { life, .. } => life.stamp,
             Self::Suspect { stamp, .. } => *stamp,
@@ -223,8 +224,8 @@ fn read_alive(body: &mut Reader<'_>) -> Result<Statement, WireError> {
     if versions.min == 0 || versions.min > versions.max {
         return Err(WireError::Malformed("version range"));
     }
-    let metadata = payload(body.rest(), MAX_METADATA)?;
-    Ok(Statement::Alive { id, life: Life { stamp, boot, address, versions, metadata } })
+    let metadata = at_most(body.rest(), MAX_METADATA)?.into();
+    Ok(Statement::Alive { id, life: Arc::new(Life { stamp, boot, address, versions, metadata }) })
 }
 
 /// The first accuser, which all versions know, and those who confirm it.
@@ -250,5 +251,9 @@ fn read_removed(body: &mut Reader<'_>) -> Result<Statement, WireError> {
 
 /// A copy, so that a few bytes kept do not keep a whole frame alive.
 fn payload(bytes: &[u8], max: usize) -> Result<Bytes, WireError> {
-    if bytes.len() > max { Err(WireError::Malformed("payload too long")) } else { Ok(Bytes::copy_from_slice(bytes)) }
+    at_most(bytes, max).map(Bytes::copy_from_slice)
+}
+
+fn at_most(bytes: &[u8], max: usize) -> Result<&[u8], WireError> {
+    if bytes.len() > max { Err(WireError::Malformed("payload too long")) } else { Ok(bytes) }
 }

@@ -1,6 +1,7 @@
 //! The codec against itself and against arbitrary bytes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -40,7 +41,13 @@ fn statement() -> impl Strategy<Value = Statement> {
         (id(), stamp(), any::<u64>(), address(), 1..9_u8, payload(MAX_METADATA)).prop_map(
             |(id, stamp, boot, address, min, metadata)| Statement::Alive {
                 id,
-                life: Life { stamp, boot, address, versions: VersionRange { min, max: 9 }, metadata },
+                life: Arc::new(Life {
+                    stamp,
+                    boot,
+                    address,
+                    versions: VersionRange { min, max: 9 },
+                    metadata: metadata.as_ref().into()
+                }),
             }
         ),
         (id(), stamp(), prop::collection::vec(id(), 1..=MAX_ACCUSERS)).prop_map(|(id, stamp, by)| Statement::Suspect {
@@ -188,13 +195,13 @@ fn lengths_are_as_promised() {
     assert!(Message::Statement(Statement::Removed { id, removal, age_secs: 1 }).encode().len() <= ACCUSATION_LEN);
     let payload = Bytes::from(vec![0; MAX_BROADCAST]);
     assert_eq!(Message::Broadcast { origin: id, boot: 1, seq: 1, payload }.encode().len(), BROADCAST_LEN);
-    let life = Life {
+    let life = Arc::new(Life {
         stamp: ANY,
         boot: 1,
         address: "[fd00::1]:1".parse().expect("an address"),
         versions: VERSIONS,
-        metadata: Bytes::from(vec![0; MAX_METADATA]),
-    };
+        metadata: vec![0; MAX_METADATA].into(),
+    });
     let longest = Message::Statement(Statement::Alive { id, life }).encode().len();
     assert!(2 * longest + PROBE_LEN <= PACKET_ROOM, "two of the longest statements fit beside a probe");
 }
