@@ -79,4 +79,15 @@ mod tests {
             assert_eq!(parse(&args).unwrap_err().exit_code(), 2, "{args:?}");
         }
     }
+
+    #[test]
+    fn the_reference_names_every_flag_and_no_other() {
+        let text = include_str!("../../docs/reference.md");
+        let part = text.split("\n## ").find(|part| part.starts_with("muster-registry\n")).unwrap();
+        let rows = part.lines().filter_map(|line| line.strip_prefix("| `--")?.split(['`', ' ']).next());
+        let named: Vec<&str> = rows.collect();
+        let command = Flags::command();
+        let known: Vec<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        assert_eq!(named, known);
+    }
 }

@@ -261,4 +261,15 @@ mod tests {
             assert!(arg.get_env().is_some(), "{} cannot come from the environment", arg.get_id());
         }
     }
+
+    #[test]
+    fn the_reference_names_every_flag_and_no_other() {
+        let text = include_str!("../../../docs/reference.md");
+        let part = text.split("\n## ").find(|part| part.starts_with("muster-node\n")).unwrap();
+        let rows = part.lines().filter_map(|line| line.strip_prefix("| `--")?.split(['`', ' ']).next());
+        let named: Vec<&str> = rows.collect();
+        let command = Flags::command();
+        let known: Vec<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        assert_eq!(named, known);
+    }
 }

@@ -229,4 +229,14 @@ mod tests {
         }
         assert_eq!(Route::of("/cluster/members/{id}/leave"), Some((Route::Leave, "{id}")));
     }
+
+    #[test]
+    fn the_reference_names_every_call() {
+        let text = include_str!("../../../docs/reference.md");
+        for (_, path, methods) in ROUTES {
+            for method in methods.split(", ").filter(|method| *method != "HEAD") {
+                assert!(text.contains(&format!("| `{method} {path}`")), "{method} {path}");
+            }
+        }
+    }
 }
