@@ -19,10 +19,12 @@ use tokio::time::sleep_until;
 use uuid::Uuid;
 
 use super::call_lane::CallError;
+use super::death;
 use super::leadership::{Contact, Leadership};
-use super::peers::{OpenFailure, Peers};
+use super::peers::Peers;
+use super::tally::{Refused, Tally};
 use super::types::{NodeId, Raft};
-use super::wire::{CALL_STREAM, Call};
+use super::wire::Call;
 use crate::roster::Roster;
 
 /// Messages of peers that wait for the core. Full: the newest is dropped, as a network may.
@@ -49,13 +51,19 @@ pub(crate) struct Means {
     /// A stopping node does not stand.
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) mail: mpsc::Receiver<(Uuid, Vec<u8>)>,
+    /// Who withholds its vote from this node's campaigns.
+    pub(crate) refusals: mpsc::Receiver<Refused>,
     pub(crate) activity: watch::Sender<Activity>,
 }
 
 /// What background checks report.
 enum Finding {
     Reach(Uuid, bool),
-    Dead(Uuid),
+    /// A leader whose stream broke is dead for certain, or nothing is certain.
+    Broken {
+        leader: Uuid,
+        dead: bool,
+    },
 }
 
 /// Runs until the node stops.
@@ -67,7 +75,10 @@ pub(crate) async fn run(mut means: Means) -> Result<(), muster_cluster::election
     let started = Instant::now();
     let clock = move || Mono::new(started.elapsed());
     let (findings, mut found) = mpsc::channel(MAILBOX);
-    let mut broken = means.contact.broken();
+    let contact = means.contact.clone();
+    let mut tally = Tally::default();
+    // Whose death is being looked into, so that its second stream does not start a second inquiry.
+    let mut examined = BTreeSet::new();
     let mut listen = tokio::time::interval(LISTEN);
     listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known = Known::default();
@@ -75,9 +86,18 @@ pub(crate) async fn run(mut means: Means) -> Result<(), muster_cluster::election
     election.handle(clock(), Input::Start);
     loop {
         while let Some(output) = election.poll() {
+            if output == Output::Campaign {
+                tally.begin(Instant::now());
+            }
             perform(&means, output, &findings).await;
         }
-        means.activity.send_if_modified(|activity| std::mem::replace(activity, election.activity()) != *activity);
+        means.activity.send_if_modified(|activity| {
+            let now = election.activity();
+            if *activity != now {
+                log::debug!("election: {now:?}");
+            }
+            std::mem::replace(activity, now) != now
+        });
         let due = election.next_deadline().map(|at| started + at.since_origin());
         tokio::select! {
             () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
@@ -94,9 +114,12 @@ pub(crate) async fn run(mut means: Means) -> Result<(), muster_cluster::election
             }
             finding = found.recv() => match finding {
                 Some(Finding::Reach(peer, reachable)) => election.handle(clock(), Input::Reachable { peer, reachable }),
-                Some(Finding::Dead(leader)) => {
-                    known.refresh(&means, &mut election, clock());
-                    election.handle(clock(), Input::LeaderDead { leader });
+                Some(Finding::Broken { leader, dead }) => {
+                    examined.remove(&leader);
+                    if dead {
+                        known.refresh(&means, &mut election, clock());
+                        election.handle(clock(), Input::LeaderDead { leader });
+                    }
                 }
                 None => return Ok(()),
             },
@@ -108,10 +131,18 @@ pub(crate) async fn run(mut means: Means) -> Result<(), muster_cluster::election
                 if changed.is_err() { return Ok(()) }
                 known.refresh(&means, &mut election, clock());
             }
-            _ = broken.changed() => {
-                let peer = *broken.borrow_and_update();
-                if let Some(peer) = peer && means.leadership.borrow().leader == Some(peer.0) {
-                    tokio::spawn(verify_death(means.peers.clone(), peer, findings.clone()));
+            peer = contact.broken() => {
+                log::debug!("a stream from {peer} broke");
+                if means.leadership.borrow().leader == Some(peer.0) && examined.insert(peer.0) {
+                    tokio::spawn(examine(means.peers.clone(), peer, means.config.window, findings.clone()));
+                }
+            }
+            refused = means.refusals.recv() => {
+                let Some(refused) = refused else { return Ok(()) };
+                log::debug!("{} withholds its vote ({:?})", refused.by, refused.round);
+                if tally.refuse(refused, &known.electorate) {
+                    known.refresh(&means, &mut election, clock());
+                    election.handle(clock(), Input::CampaignFailed);
                 }
             }
             _ = listen.tick() => {
@@ -160,15 +191,10 @@ impl Known {
             }
         }
         let Some(leader) = leader.filter(|leader| *leader != me) else { return };
-        if let Some(age) = means.contact.age() {
-            let heard = Instant::now().checked_sub(age);
-            // Millisecond steps: an equal one is the same message.
-            if heard > self.heard.map(|before| before + Duration::from_millis(2))
-                || (heard.is_some() && self.heard.is_none())
-            {
-                self.heard = heard;
-                election.handle(now, Input::LeaderHeard { leader, term });
-            }
+        let heard = means.contact.heard_at();
+        if heard > self.heard {
+            self.heard = heard;
+            election.handle(now, Input::LeaderHeard { leader, term });
         }
         let roster = means.roster.borrow().clone();
         if let Some(entry) = roster.members.get(&leader)
@@ -197,12 +223,9 @@ impl Known {
     }
 }
 
-/// A leader whose stream broke is dead for certain when its host refuses a fresh connection.
-async fn verify_death(peers: Peers, leader: NodeId, findings: mpsc::Sender<Finding>) {
-    if let Err(OpenFailure::Refused(why)) = peers.open(leader, CALL_STREAM).await {
-        log::info!("the leader {leader} is gone: {why}");
-        let _: Result<_, _> = findings.send(Finding::Dead(leader.0)).await;
-    }
+async fn examine(peers: Peers, leader: NodeId, patience: Duration, findings: mpsc::Sender<Finding>) {
+    let dead = death::is_certain(&peers, leader, patience).await;
+    let _: Result<_, _> = findings.send(Finding::Broken { leader: leader.0, dead }).await;
 }
 
 async fn perform(means: &Means, output: Output, findings: &mpsc::Sender<Finding>) {

@@ -1,12 +1,13 @@
 //! Who leads, as this node's engine knows it, for everyone who must route by it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::append_lane::LeaderHeard;
@@ -58,40 +59,55 @@ pub(crate) fn has_majority(raft: &Raft, since: Instant, patience: Duration) -> b
         || raft.server_metrics().borrow_watched().membership_config.membership().voter_ids().count() == 1
 }
 
-/// When the leader was last heard, and whether its streams broke since.
+/// When the leader was last heard, and whose streams broke since.
 #[derive(Debug)]
 pub(crate) struct Contact {
     started: Instant,
-    /// Milliseconds since `started`, plus one; 0: never.
+    /// Microseconds since `started`, plus one; 0: never.
     heard: AtomicU64,
-    broken: watch::Sender<Option<NodeId>>,
+    /// Whose streams broke and were not asked about since: no more than there are peers.
+    broken: Mutex<BTreeSet<NodeId>>,
+    breaks: Notify,
 }
 
 impl Contact {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), heard: AtomicU64::new(0), broken: watch::channel(None).0 })
+        let (heard, broken) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { started: Instant::now(), heard, broken, breaks: Notify::new() })
     }
 
     /// How long ago the leader was last heard; `None`: never.
     pub(crate) fn age(&self) -> Option<Duration> {
+        Some(self.heard_at()?.elapsed())
+    }
+
+    /// When the leader was last heard; `None`: never.
+    pub(crate) fn heard_at(&self) -> Option<Instant> {
         let heard = self.heard.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.started.elapsed().saturating_sub(Duration::from_millis(heard)))
+        Some(self.started + Duration::from_micros(heard))
     }
 
     /// Notes that a stream from `peer` broke.
     pub(crate) fn stream_broke(&self, peer: NodeId) {
-        self.broken.send_replace(Some(peer));
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        self.breaks.notify_one();
     }
 
-    /// Changes when a stream from a peer breaks: that peer.
-    pub(crate) fn broken(&self) -> watch::Receiver<Option<NodeId>> {
-        self.broken.subscribe()
+    /// Waits until a stream from a peer breaks: that peer. Each is told to one caller. Cancel-safe.
+    pub(crate) async fn broken(&self) -> NodeId {
+        loop {
+            let next = self.broken.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
+            match next {
+                Some(peer) => return peer,
+                None => self.breaks.notified().await,
+            }
+        }
     }
 }
 
 impl LeaderHeard for Contact {
     fn heard(&self, _from: NodeId) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
         self.heard.store(now + 1, Ordering::Relaxed);
     }
 }

@@ -16,6 +16,7 @@ mod append_lane;
 mod call_lane;
 mod campaign;
 mod compaction;
+mod death;
 mod frame;
 mod full_disk;
 mod incoming;
@@ -33,6 +34,7 @@ pub mod state_machine;
 mod steward;
 #[cfg(test)]
 mod suite;
+mod tally;
 pub mod types;
 mod wire;
 
@@ -145,7 +147,8 @@ impl Replication {
         }
         let peers = Peers::new(dialer, cluster_id.clone());
         let snapshots = snapshot_lane::Progress::default();
-        let network = network::Network::new(peers.clone(), snapshots.clone());
+        let (refusals, refused) = tally::channel();
+        let network = network::Network::new(peers.clone(), snapshots.clone(), refusals);
         let log_store = log_store::LogStore::new(storage.log().clone(), storage.state().clone());
         let applying = Arc::new(AtomicBool::new(false));
         let room = state_machine::Room { log: storage.log().clone(), waits: applying.clone() };
@@ -194,6 +197,7 @@ impl Replication {
             may_vote: voting,
             stopping: stopping.clone(),
             mail,
+            refusals: refused,
             activity,
         });
         let compacting = compaction::run(raft.clone(), storage.log().clone(), options.compaction);

@@ -1,6 +1,6 @@
 //! openraft's network over the peer streams.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 use openraft::base::{BoxFuture, BoxStream};
@@ -18,6 +18,7 @@ use super::call_lane::CallError;
 use super::peers::Peers;
 use super::snapshot_lane::{self, Progress};
 use super::state_machine::SnapshotData;
+use super::tally::{Refusals, Refused, Round};
 use super::types::{Node, NodeId, Snapshot, TypeConfig, Vote};
 use super::wire::{Answer, Call};
 
@@ -30,11 +31,12 @@ const LAST_RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Network {
     peers: Peers,
     progress: Progress,
+    refusals: Refusals,
 }
 
 impl Network {
-    pub(crate) fn new(peers: Peers, progress: Progress) -> Self {
-        Self { peers, progress }
+    pub(crate) fn new(peers: Peers, progress: Progress, refusals: Refusals) -> Self {
+        Self { peers, progress, refusals }
     }
 }
 
@@ -47,6 +49,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             peers: self.peers.clone(),
             appends: AppendLane::new(self.peers.clone(), target),
             progress: self.progress.clone(),
+            refusals: self.refusals.clone(),
         }
     }
 }
@@ -57,6 +60,7 @@ pub(crate) struct Connection {
     peers: Peers,
     appends: AppendLane,
     progress: Progress,
+    refusals: Refusals,
 }
 
 impl Connection {
@@ -69,13 +73,21 @@ impl Connection {
 
     async fn vote_call(
         &self,
+        round: Round,
         call: Call,
         option: &RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        match self.call(call, option).await? {
-            Answer::Vote(answer) => Ok(answer),
-            other => Err(unexpected(&other)),
+        let asked = Instant::now();
+        let answer = match self.call(call, option).await {
+            Ok(Answer::Vote(answer)) => Ok(answer),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(error),
+        };
+        if !answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
+            // Full: the campaign's time-out has to tell.
+            let _: Result<_, _> = self.refusals.try_send(Refused { round, by: self.target.0, asked });
         }
+        answer
     }
 }
 
@@ -116,7 +128,7 @@ impl NetVote<TypeConfig> for Connection {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.vote_call(Call::Vote(request), &option).await
+        self.vote_call(Round::Vote, Call::Vote(request), &option).await
     }
 
     async fn pre_vote(
@@ -124,7 +136,7 @@ impl NetVote<TypeConfig> for Connection {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.vote_call(Call::PreVote(request), &option).await
+        self.vote_call(Round::Before, Call::PreVote(request), &option).await
     }
 }
 
