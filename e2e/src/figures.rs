@@ -19,6 +19,16 @@ pub fn summary(times: &[Duration]) -> (Duration, Duration, String) {
     (median, worst, text)
 }
 
+/// The same with every single time, in the order of the rounds: where half of them are fast and half slow, a median tells little.
+///
+/// # Panics
+/// When there are none.
+pub fn distribution(times: &[Duration]) -> (Duration, Duration, String) {
+    let (median, worst, text) = summary(times);
+    let each: Vec<_> = times.iter().map(Duration::as_millis).collect();
+    (median, worst, format!("{text} {each:?}"))
+}
+
 /// How often a round is repeated: `MUSTER_E2E_ROUNDS`, or a few.
 pub fn rounds(default: usize) -> usize {
     let told = std::env::var("MUSTER_E2E_ROUNDS").ok().and_then(|text| text.parse().ok());

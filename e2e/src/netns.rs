@@ -10,8 +10,10 @@
 //! a test's business. It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst` and
 //! the test's process id, and everything is removed when it is dropped.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
+
+use crate::{Cluster, Node, Plan, RegistryServer};
 
 /// Namespaces on a switch.
 #[derive(Debug)]
@@ -60,6 +62,29 @@ impl Net {
         Ok(net)
     }
 
+    /// A registry on the test's side and a node on every machine, with nothing but the registry's address: default ports, every interface.
+    /// Started, usable and settled.
+    pub async fn cluster(&self) -> Cluster {
+        let [a, b, c] = self.subnet;
+        let mut cluster = Plan::new(0).expect(self.machines).without_registry().lay();
+        let registry_at = SocketAddr::from(([a, b, c, 1], 8080));
+        cluster.registry = RegistryServer::new(&cluster.folder("registry"), registry_at, &[]);
+        cluster.registry.start().await;
+        for machine in 0..self.machines {
+            let name = format!("n{}", machine + 1);
+            let expect = self.machines.to_string();
+            let args = ["-ra", &cluster.registry.url(), "--bootstrap-expect", &expect].map(str::to_owned);
+            let host = IpAddr::V4(self.address(machine));
+            let node = Node::new(&name, &cluster.folder(&name), args).on(self.namespace(machine), host);
+            cluster.nodes.push(node);
+        }
+        cluster.spawn_all();
+        cluster.ready_all().await;
+        cluster.usable().await;
+        cluster.settled().await;
+        cluster
+    }
+
     fn switch(&self) -> String {
         format!("{}s", self.tag)
     }
@@ -82,6 +107,46 @@ impl Net {
     pub fn cut(&self, machine: usize) {
         // At the switch, so that the machine's own addresses and routes stay.
         ip(&format!("-n {} link set {} nomaster", self.switch(), cable(machine))).expect("cut a cable");
+    }
+
+    /// Takes a machine's network card down: as if the machine had lost its power, if what runs on it is killed next.
+    ///
+    /// # Panics
+    /// When it cannot be done.
+    pub fn power_off(&self, machine: usize) {
+        ip(&format!("-n {} link set eth0 down", self.namespace(machine))).expect("take a link down");
+    }
+
+    /// Takes it up again.
+    ///
+    /// # Panics
+    /// When it cannot be done.
+    pub fn power_on(&self, machine: usize) {
+        ip(&format!("-n {} link set eth0 up", self.namespace(machine))).expect("take a link up");
+    }
+
+    /// Lets two machines no longer reach each other, in either direction and without telling them; all else goes on.
+    ///
+    /// # Panics
+    /// When it cannot be done.
+    pub fn part(&self, one: usize, other: usize) {
+        for (from, to) in [(one, other), (other, one)] {
+            // Frames for an address that no card has.
+            let (space, at) = (self.namespace(from), self.address(to));
+            ip(&format!("-n {space} neigh replace {at} lladdr 02:00:00:00:00:fe dev eth0 nud permanent"))
+                .expect("part two machines");
+        }
+    }
+
+    /// Lets them reach each other again.
+    ///
+    /// # Panics
+    /// When it cannot be done.
+    pub fn join(&self, one: usize, other: usize) {
+        for (from, to) in [(one, other), (other, one)] {
+            let (space, at) = (self.namespace(from), self.address(to));
+            ip(&format!("-n {space} neigh del {at} dev eth0")).expect("join two machines");
+        }
     }
 
     /// Plugs it in again.

@@ -213,12 +213,29 @@ impl Process {
     /// # Panics
     /// When it does not run.
     pub fn resident_bytes(&self) -> u64 {
-        let path = Path::new("/proc").join(self.pid().to_string()).join("status");
-        let status = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a running process has a size");
-        let kib: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("kB");
-        kib * 1024
+        self.status_bytes("VmRSS:").expect("a running process has a size")
     }
+
+    /// Resident memory that belongs to it alone, in bytes: neither its program nor any page that the system keeps of a file. `None` when it
+    /// ends just now.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn anonymous_bytes(&self) -> Option<u64> {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, name: &str) -> Option<u64> {
+        status_bytes(self.pid(), name)
+    }
+}
+
+/// A figure in kB from the kernel's description of a process; `None` when there is none such.
+pub fn status_bytes(pid: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 impl Drop for Process {

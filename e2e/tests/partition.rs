@@ -1,35 +1,13 @@
 //! The leader is there but out of reach, or asleep: nobody acknowledges or tells what is not so.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use muster_e2e::cli::muster_on;
 use muster_e2e::cluster::SOON;
 use muster_e2e::figures::figure;
 use muster_e2e::netns::{Net, Way};
-use muster_e2e::{Cluster, Load, Plan, eventually};
-
-/// Three nodes on machines of their own, with nothing but the registry's address: default ports, every interface.
-async fn on_machines(net: &Net) -> Cluster {
-    let [a, b, c, _] = net.address(0).octets();
-    let mut cluster = Plan::new(0).expect(3).without_registry().lay();
-    let registry_at = std::net::SocketAddr::from(([a, b, c, 1], 8080));
-    cluster.registry = muster_e2e::RegistryServer::new(&cluster.folder("registry"), registry_at, &[]);
-    cluster.registry.start().await;
-    for machine in 0..3 {
-        let name = format!("n{}", machine + 1);
-        let args = ["-ra", &cluster.registry.url(), "--bootstrap-expect", "3"].map(str::to_owned);
-        let host = IpAddr::V4(net.address(machine));
-        let node = muster_e2e::Node::new(&name, &cluster.folder(&name), args).on(net.namespace(machine), host);
-        cluster.nodes.push(node);
-    }
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    cluster.settled().await;
-    cluster
-}
+use muster_e2e::{Cluster, Load, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_refuses_and_the_majority_goes_on() {
@@ -40,7 +18,7 @@ async fn a_leader_that_is_cut_off_refuses_and_the_majority_goes_on() {
             return;
         }
     };
-    let mut cluster = on_machines(&net).await;
+    let mut cluster = net.cluster().await;
     for (machine, node) in cluster.nodes.iter().enumerate() {
         let members = node.members(&cluster.http).await.unwrap();
         let own = members.members.iter().find(|member| member.id == members.local).unwrap();
@@ -208,7 +186,7 @@ async fn one_way(way: Way, of_leader: bool) {
         }
     };
     net.mend(0);
-    let mut cluster = on_machines(&net).await;
+    let mut cluster = net.cluster().await;
     let leader = cluster.leader().await;
     let cut_off = if of_leader { leader } else { (leader + 1) % 3 };
     let others: Vec<usize> = (0..3).filter(|&node| node != cut_off).collect();
