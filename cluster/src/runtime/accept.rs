@@ -24,7 +24,7 @@ use super::{
     counters::Counters,
     exchange::{self, Incoming, OUTGOING},
     options::Limits,
-    stream::PeerStream,
+    stream::{PeerStream, prepare},
 };
 use crate::swim::{
     StreamId,
@@ -174,7 +174,7 @@ impl Acceptor {
     async fn welcome(&self, tcp: &mut TcpStream, answer: &Answer) -> bool {
         let bytes = answer.encode();
         let sent = async {
-            tcp.set_nodelay(true)?;
+            prepare(tcp)?;
             tcp.write_all(&bytes).await
         };
         matches!(timeout(self.limits.handshake_timeout, sent).await, Ok(Ok(())))

@@ -9,7 +9,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::stream::PeerStream;
+use super::stream::{PeerStream, prepare};
 use crate::swim::wire::{Answer, ClusterHash, Preface, PrefaceError, Refusal, StreamKind};
 
 /// Whom to open a stream to.
@@ -169,7 +169,7 @@ impl Dialler {
         };
         let preface = Preface::new(kind, self.cluster, self.me, target);
         let closed = |source| OpenError::Closed { address, source };
-        tcp.set_nodelay(true).map_err(closed)?;
+        prepare(&tcp).map_err(closed)?;
         let answer = timeout(self.handshake_timeout, async {
             tcp.write_all(&preface.encode()).await?;
             let mut answer = [0; Answer::LEN];
