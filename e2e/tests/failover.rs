@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use muster_client::api::cluster::Leader;
 use muster_e2e::cluster::SOON;
-use muster_e2e::figures::{bound, figure, rounds, summary};
+use muster_e2e::figures::{bound, distribution, figure, rounds, summary};
 use muster_e2e::{Cluster, Load, eventually};
 use serde_json::json;
 
-/// From `kill -9` of the leader to a client's next successful write.
-const MEDIAN: Duration = Duration::from_millis(500);
-const WORST: Duration = Duration::from_secs(2);
+/// From `kill -9` of the leader to a client's next successful write. Its host says that it is gone, so that no lease is waited for: with one
+/// (300 ms) the median would be far above.
+const MEDIAN: Duration = Duration::from_millis(100);
+const WORST: Duration = Duration::from_millis(500);
 /// What a planned change of the leader may cost a write.
 const HAND_OVER: Duration = Duration::from_millis(50);
 
@@ -51,16 +52,16 @@ async fn the_leader_is_killed_under_load_and_nothing_acknowledged_is_lost() {
         kills.iter().map(|&kill| history.next_ack_after(kill).expect("writes went on")).collect()
     };
     let times = next(&program);
-    let (median, worst, text) = summary(&times);
-    let each: Vec<_> = times.iter().map(Duration::as_millis).collect();
-    figure("kill -9 of the leader, next write of the client library", &format!("{text} {each:?}"));
-    figure("kill -9 of the leader, next write of plain HTTP", &summary(&next(&plain)).2);
+    let (median, worst, text) = distribution(&times);
+    figure("kill -9 of the leader, next write of the client library", &text);
+    figure("kill -9 of the leader, next write of plain HTTP", &distribution(&next(&plain)).2);
     figure("kill -9 of the leader, client library", &program.counts());
     figure("kill -9 of the leader, plain HTTP", &plain.counts());
     let there = same_everywhere(&mut cluster, "").await;
     program.check(&there);
     plain.check(&there);
-    assert!(median < bound(MEDIAN, 4), "{text}");
+    // Twice as long on a busy machine: still less than a lease.
+    assert!(median < bound(MEDIAN, 2), "{text}");
     assert!(worst < bound(WORST, 4), "{text}");
     let failed: Vec<_> = program.not_acked().collect();
     assert!(failed.is_empty(), "the client library rides over a change of the leader: {failed:#?}");
@@ -98,6 +99,7 @@ async fn all_three_are_killed_at_once_and_come_back_with_everything() {
 async fn a_leader_that_is_stopped_costs_no_write() {
     let mut cluster = Cluster::start(3).await;
     let mut slowest = Vec::new();
+    let mut where_from = Vec::new();
     for round in 0..rounds(2) {
         let leader = cluster.leader().await;
         let others: Vec<String> = (0..3).filter(|&n| n != leader).map(|n| cluster.endpoint(n)).collect();
@@ -106,6 +108,7 @@ async fn a_leader_that_is_stopped_costs_no_write() {
         let program = Load::client(&cluster.client(), &format!("program{round}"), 2);
         plain.more_acks(100, SOON).await;
         program.more_acks(30, SOON).await;
+        let told = Instant::now();
         let status = cluster.nodes[leader].stop().await;
         assert_eq!(status.code(), Some(0), "{}", cluster.nodes[leader].process.run_log());
         plain.more_acks(100, SOON).await;
@@ -116,13 +119,17 @@ async fn a_leader_that_is_stopped_costs_no_write() {
             assert!(failed.is_empty(), "{failed:#?}");
         }
         slowest.push(plain.slowest_ack().max(program.slowest_ack()));
+        let slow = plain.acked().chain(program.acked()).max_by_key(|write| write.ended - write.started).unwrap();
+        let began = slow.started.saturating_duration_since(told).as_millis();
+        where_from.push(format!("{} through {}, begun {began} ms after", slowest[round].as_millis(), slow.via));
         cluster.nodes[leader].start().await;
         let there = same_everywhere(&mut cluster, "").await;
         plain.check(&there);
         program.check(&there);
     }
-    let (_, worst, text) = summary(&slowest);
+    let (_, worst, text) = distribution(&slowest);
     figure("SIGTERM of the leader, slowest write", &text);
+    figure("SIGTERM of the leader, the slowest of each round", &where_from.join("; "));
     assert!(worst < bound(HAND_OVER, 20), "{text}");
 }
 
@@ -161,6 +168,37 @@ async fn a_transfer_of_the_leadership_costs_no_write() {
     assert!(failed.is_empty(), "{failed:#?}");
     plain.check(&same_everywhere(&mut cluster, "plain").await);
     assert!(plain.slowest_ack() < bound(HAND_OVER, 20), "{:?}", plain.slowest_ack());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_falls_silent_is_passed_over() {
+    let mut cluster = Cluster::start(3).await;
+    let mut took = Vec::new();
+    for round in 0..rounds(2) {
+        let leader = cluster.settled().await;
+        let (to, third) = ((leader + 1) % 3, (leader + 2) % 3);
+        let wanted = cluster.nodes[to].id(&cluster.http).await;
+        let others = [cluster.endpoint(leader), cluster.endpoint(third)];
+        let load = Load::plain(&cluster.http, &others, &format!("load{round}"), 3);
+        load.more_acks(50, SOON).await;
+        // It was heard a moment ago, so the leader takes it for a successor.
+        cluster.nodes[to].process.pause();
+        let told = Instant::now();
+        let transfer = cluster.http.post(cluster.nodes[leader].url("/cluster/leader/transfer"), &json!({"to": wanted}));
+        let answer = transfer.send().await.unwrap();
+        load.more_acks(50, SOON).await;
+        let now = cluster.leader_among(&[leader, third]).await;
+        cluster.nodes[to].process.resume();
+        cluster.settled().await;
+        let load = load.stop().await;
+        let failed: Vec<_> = load.not_acked().collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+        assert_eq!((now, answer.status), (third, 409), "{}", answer.text());
+        took.push(load.next_ack_after(told).expect("writes went on").max(load.slowest_ack()));
+    }
+    let (median, _, text) = distribution(&took);
+    figure("a successor that falls silent, slowest write", &text);
+    assert!(median < bound(Duration::from_millis(300), 3), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

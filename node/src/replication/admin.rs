@@ -106,8 +106,9 @@ impl Replication {
         }
     }
 
-    /// Hands over and waits until the other leads.
+    /// Hands over and waits until another leads.
     pub(super) async fn hand_over(&self, to: Option<Uuid>) -> Result<(), AdminRefusal> {
+        let wanted = to;
         let roster = self.roster.borrow().clone();
         let voters = self.voters();
         let to = match to {
@@ -136,20 +137,45 @@ impl Replication {
                 )
             })?,
         };
-        let mut leadership = self.leadership.clone();
-        let stopped =
-            |error: openraft::errors::Fatal<_>| AdminRefusal::Conflict(format!("the engine has stopped: {error}"));
-        self.raft.trigger().transfer_leader(NodeId(to)).await.map_err(stopped)?;
-        let leads = leadership.wait_for(|now| now.leader == Some(to));
-        match timeout(TRANSFER_TIMEOUT, leads).await {
-            Ok(Ok(_)) => {
-                log::info!("handed the leadership over to {}", roster.name(to));
+        match timeout(TRANSFER_TIMEOUT, self.pass_on(to, voters)).await {
+            Ok(Ok(successor)) if wanted.is_none_or(|wanted| wanted == successor) => {
+                log::info!("handed the leadership over to {}", roster.name(successor));
                 Ok(())
             }
-            _ => Err(AdminRefusal::Timeout(format!(
+            Ok(Ok(successor)) => Err(AdminRefusal::Conflict(format!(
+                "{} did not take over in time; {} leads now",
+                roster.name(to),
+                roster.name(successor)
+            ))),
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(AdminRefusal::Timeout(format!(
                 "{} did not take over within {TRANSFER_TIMEOUT:?}; whoever leads now shows in the members",
                 roster.name(to)
             ))),
+        }
+    }
+
+    /// Passes the leadership on until somebody has it: who. There is no way back for the engine, which takes no writes and sends no
+    /// heartbeats from the first try on; so a successor that dies at that moment must not be the last word. Each gets as long as the
+    /// engine gives it to bring its log to the disk, and nobody is asked twice: who is slow would begin anew each time.
+    async fn pass_on(&self, first: Uuid, mut untried: BTreeSet<Uuid>) -> Result<Uuid, AdminRefusal> {
+        let me = self.me();
+        let mut leadership = self.leadership.clone();
+        let stopped = || AdminRefusal::Conflict("the engine has stopped".to_owned());
+        let mut next = Some(first);
+        loop {
+            if let Some(to) = next {
+                untried.remove(&to);
+                self.raft.trigger().transfer_leader(NodeId(to)).await.map_err(|_| stopped())?;
+            }
+            let another = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
+            if let Ok(another) = timeout(self.options.election_timeout / 2, another).await {
+                return another.map_err(|_| stopped())?.leader.ok_or_else(stopped);
+            }
+            next = self.best_successor(&untried);
+            if let Some(next) = next {
+                log::info!("the successor did not take over; handing over to {next} instead");
+            }
         }
     }
 
