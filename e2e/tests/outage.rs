@@ -28,8 +28,8 @@ async fn without_writes(
         let program = Load::client(&cluster.client(), &format!("program{round}"), 2);
         load.more_acks(50, SOON).await;
         program.more_acks(20, SOON).await;
-        let lost = Instant::now();
         lose(cluster, leader);
+        let lost = Instant::now();
         load.more_acks(50, SOON).await;
         program.more_acks(20, SOON).await;
         bring_back(cluster, leader).await;

@@ -147,7 +147,7 @@ pub(crate) async fn run(mut means: Means) -> Result<(), muster_cluster::election
             }
             _ = listen.tick() => {
                 known.refresh(&means, &mut election, clock());
-                known.ping(&means, &findings);
+                known.ping(&means, election.activity(), &findings);
             }
         }
     }
@@ -171,6 +171,8 @@ impl Known {
             let voters: BTreeSet<Uuid> = metrics.membership_config.membership().voter_ids().map(Uuid::from).collect();
             if voters != self.electorate {
                 self.electorate.clone_from(&voters);
+                // Whoever is new counts as out of reach until it has answered.
+                self.pinged = None;
                 election.handle(now, Input::Electorate(voters));
             }
         }
@@ -205,8 +207,11 @@ impl Known {
         }
     }
 
-    fn ping(&mut self, means: &Means, findings: &mpsc::Sender<Finding>) {
-        let calm = means.leadership.borrow().leader.is_some() && means.contact.age().is_some_and(|age| age < PING_CALM);
+    fn ping(&mut self, means: &Means, activity: Activity, findings: &mpsc::Sender<Finding>) {
+        // A core that looks for a leader waits for a majority within reach.
+        let settled = matches!(activity, Activity::Following | Activity::Leading | Activity::Idle);
+        let led = means.leadership.borrow().leader.is_some();
+        let calm = settled && led && means.contact.age().is_some_and(|age| age < PING_CALM);
         let every = if calm { PING_CALM } else { PING_TIMEOUT };
         if self.pinged.is_some_and(|at| at.elapsed() < every) {
             return;
