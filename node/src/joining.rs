@@ -6,8 +6,8 @@
 //! 3. *Cluster*: known from the disk; or founded, when the registries settle that or nobody else was named; or joined, when a leader
 //!    lets this node in.
 //!
-//! A node votes once it has synced with a member, or at once if it is the only voter: before that it cannot know whether its disk is
-//! an old copy.
+//! What it was told of other members on the way goes to the [replication](crate::replication), which decides when it may vote: before it has heard
+//! from others it cannot know whether its disk is an old copy.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use log::{error, info, warn};
+use muster_client::api::registry::Seed;
 use muster_cluster::runtime::{Cluster, IncomingStream, Options, StampFile};
 use muster_cluster::swim::{self, Event, MemberState};
 use tokio::net::{TcpListener, UdpSocket};
@@ -23,13 +24,13 @@ use tokio::sync::{broadcast, mpsc, watch};
 use uuid::Uuid;
 
 use crate::admin::Admin;
-use crate::discovery::{Claims, Discovery, Settled};
+use crate::discovery::{Claims, Discovery, Picture, Settled};
 use crate::flags::Flags;
 use crate::gossip;
 use crate::identity::{Identity, IdentityError};
 use crate::keyspace::Keyspace;
 use crate::kv::{Operation, Write};
-use crate::replication::{Dialer, Replication, settings};
+use crate::replication::{Dialer, Others, Registries, Replication, settings};
 use crate::roster::{Card, Roster};
 use crate::startup::StartError;
 
@@ -38,7 +39,7 @@ const SEEDING: Duration = Duration::from_secs(5);
 /// How long a node that knows its cluster waits for a registry to tell it its address.
 const REGISTRY: Duration = Duration::from_secs(2);
 /// The last member is in the file of the stamp beside the identity.
-const STAMP_FILE: &str = "stamp";
+pub(crate) const STAMP_FILE: &str = "stamp";
 /// Members that are remembered for a start without a registry: enough that one of them is alive.
 const REMEMBERED: usize = 32;
 /// An address that no host has (RFC 5737), to learn which of ours the default route uses. Nothing is sent there.
@@ -54,7 +55,6 @@ pub struct Joining {
     admin: Arc<Admin>,
     discovery: Option<Discovery>,
     cluster: OnceLock<Cluster>,
-    set_back: watch::Sender<bool>,
 }
 
 impl Joining {
@@ -70,18 +70,12 @@ impl Joining {
         if let Some(discovery) = &discovery {
             admin.set_registries(discovery.picture());
         }
-        let set_back = watch::channel(false).0;
-        Self { flags, identity, replication, keyspace, admin, discovery, cluster: OnceLock::new(), set_back }
+        Self { flags, identity, replication, keyspace, admin, discovery, cluster: OnceLock::new() }
     }
 
     /// The membership, once it runs.
     pub fn cluster(&self) -> Option<&Cluster> {
         self.cluster.get()
-    }
-
-    /// Becomes true when the cluster has seen a later life of this node than its disk knows.
-    pub fn set_back(&self) -> watch::Receiver<bool> {
-        self.set_back.subscribe()
     }
 
     /// Joins, and goes on for ever; returns only with what makes that impossible.
@@ -122,6 +116,7 @@ impl Joining {
             http: http_name,
             cluster_id: self.replication.cluster_id(),
             priority: self.flags.priority,
+            remembers: true,
         };
         let own_stamps = StampFile::new(self.flags.data_dir.join(STAMP_FILE));
         let config = swim::Config::lan(&self.flags.cluster);
@@ -142,6 +137,8 @@ impl Joining {
                 self.hear_events(cluster.events()),
                 self.follow_seeds(&cluster),
                 self.remember_peers(&cluster),
+                self.tell_others(),
+                self.say_set_back(),
                 async {
                     while let Ok(now) = joined.wait_for(|now| *now != card.cluster_id).await.map(|now| *now) {
                         card.cluster_id = now;
@@ -252,19 +249,34 @@ impl Joining {
         }
     }
 
-    async fn hear_events(&self, mut events: broadcast::Receiver<Event>) {
-        let mut lone = self.replication.joined();
-        self.allow_lone_voter();
+    /// Tells the replication whom else there may be, by what is remembered and what registries say.
+    async fn tell_others(&self) {
+        let mut remembered = self.identity().peers().to_vec();
+        remembered.extend(self.flags.join.iter().cloned());
+        let tell = |registries| self.replication.tell_others(Others { remembered: remembered.clone(), registries });
+        let Some(discovery) = &self.discovery else { return tell(Registries::Unnamed) };
+        let mut picture = discovery.picture();
         loop {
-            let event = tokio::select! {
-                event = events.recv() => event,
-                changed = lone.changed() => {
-                    if changed.is_err() { return }
-                    self.allow_lone_voter();
-                    continue;
-                }
-            };
-            match event {
+            tell(listed(&picture.borrow_and_update(), self.replication.cluster_id()));
+            if picture.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn say_set_back(&self) {
+        let mut set_back = self.replication.set_back();
+        if let Ok(why) = set_back.wait_for(Option::is_some).await {
+            let why = why.clone().unwrap_or_default();
+            self.admin.set_trouble(Some(format!(
+                "the data dir is an old copy ({why}); this node waits for another one to lead, and comes back as a new one then"
+            )));
+        }
+    }
+
+    async fn hear_events(&self, mut events: broadcast::Receiver<Event>) {
+        loop {
+            match events.recv().await {
                 Ok(event) => self.hear(event),
                 Err(broadcast::error::RecvError::Lagged(missed)) => warn!("{missed} events of gossip were missed"),
                 Err(broadcast::error::RecvError::Closed) => return,
@@ -272,30 +284,22 @@ impl Joining {
         }
     }
 
-    /// The only voter needs no one's word.
-    fn allow_lone_voter(&self) {
-        if self.replication.voters() == BTreeSet::from([self.replication.me()]) {
-            self.replication.allow_voting();
-        }
-    }
-
     fn hear(&self, event: Event) {
         let me = self.replication.me();
         match event {
             Event::Synced { .. } => {
-                if !self.replication.may_vote() && !*self.set_back.borrow() {
-                    self.replication.allow_voting();
+                let roster = self.cluster.get().map(|cluster| cluster.members().borrow().clone());
+                let own = roster.as_ref().and_then(|view| view.member(me));
+                if own.is_some_and(|own| !own.duplicate) {
+                    self.replication.resume_voting();
                 }
             }
             Event::SetBack { heard, held } => {
-                error!(
-                    "the cluster has seen a later life of this node ({}) than its disk knows ({}): the data dir is an old copy. \
-                     This node votes no more; it sets the old data aside and comes back as a new one",
+                self.replication.note_set_back(&format!(
+                    "the cluster has seen a later life of this node ({}) than its disk knows ({})",
                     heard.to_bits(),
                     held.to_bits()
-                );
-                self.replication.forbid_voting();
-                self.set_back.send_replace(true);
+                ));
             }
             Event::Duplicate { id, boots } if id == me => {
                 let trouble = format!(
@@ -389,6 +393,16 @@ impl Joining {
                 warn!("the new cluster's configuration is not written yet: {error}");
             }
         }
+    }
+}
+
+/// What the registries' picture says of other members of this cluster. What is kept of a registry that fell silent is no word of it.
+fn listed(picture: &Picture, own: Option<Uuid>) -> Registries {
+    let ours = |seed: &Seed| seed.cluster_id.is_some() && seed.cluster_id == own;
+    match picture.answering {
+        0 => Registries::Silent,
+        _ if picture.seeds.iter().any(ours) => Registries::Listed,
+        _ => Registries::Nobody,
     }
 }
 

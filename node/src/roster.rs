@@ -23,17 +23,23 @@ pub struct Card {
     pub cluster_id: Option<Uuid>,
     /// Who of equally fresh logs leads.
     pub priority: i32,
+    /// Whether it remembers how far other voters have come, and can be asked; releases up to 2.2 cannot.
+    #[serde(skip)]
+    pub remembers: bool,
 }
 
 impl Card {
     /// As metadata. At most 512 bytes, for a name of at most 64 and an address of at most 300.
     pub fn encode(&self) -> Bytes {
-        postcard::to_stdvec(self).map(Bytes::from).unwrap_or_default()
+        let mut bytes = postcard::to_stdvec(self).unwrap_or_default();
+        bytes.push(self.remembers.into());
+        bytes.into()
     }
 
     /// From metadata; `None` for what is none.
     pub fn decode(metadata: &[u8]) -> Option<Self> {
-        postcard::take_from_bytes(metadata).ok().map(|(card, _newer_fields)| card)
+        let (card, newer) = postcard::take_from_bytes::<Self>(metadata).ok()?;
+        Some(Self { remembers: newer.first() == Some(&1), ..card })
     }
 }
 
@@ -105,6 +111,7 @@ mod tests {
             http: "10.0.0.1:8050".into(),
             cluster_id: Some(Uuid::from_u128(7)),
             priority: -3,
+            remembers: true,
         };
         let mut bytes = card.encode().to_vec();
         assert_eq!(Card::decode(&bytes), Some(card.clone()));
@@ -114,12 +121,21 @@ mod tests {
     }
 
     #[test]
+    fn a_card_of_an_older_release_is_read() {
+        let card = Card { name: "n1".into(), remembers: true, ..Card::default() };
+        let mut bytes = card.encode().to_vec();
+        bytes.pop();
+        assert_eq!(Card::decode(&bytes), Some(Card { remembers: false, ..card }));
+    }
+
+    #[test]
     fn the_longest_card_fits_into_the_metadata() {
         let card = Card {
             name: "n".repeat(64),
             http: "h".repeat(300),
             cluster_id: Some(Uuid::from_u128(7)),
             priority: i32::MIN,
+            remembers: true,
         };
         assert!(card.encode().len() <= 512);
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use muster_client::api::registry::Registration;
+use muster_cluster::runtime::{StampFile, StampStore};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ use crate::gossip;
 use crate::http::AppState;
 use crate::http::server::{self, Bound};
 use crate::identity::{Identity, IdentityError};
-use crate::joining::Joining;
+use crate::joining::{Joining, STAMP_FILE};
 use crate::keyspace::Keyspace;
 use crate::replication::{self, Compaction, Dialer, Replication};
 use crate::roster::Roster;
@@ -87,7 +88,7 @@ pub enum StartError {
 enum End {
     /// As asked, or because this node was taken out for good.
     Stopped,
-    /// The cluster has seen a later life of this node than its disk knows.
+    /// The disk is an old copy, and the cluster goes on without it.
     SetBack,
 }
 
@@ -159,6 +160,8 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
         heartbeat: flags.heartbeat.0,
         election_timeout: flags.election_timeout.0,
         compaction: Compaction { every: flags.snapshot_every.0, keep: flags.log_keep.0 },
+        data_dir: flags.data_dir.clone(),
+        stamp: StampFile::new(flags.data_dir.join(STAMP_FILE)).load()?.to_bits(),
     };
     let replication = Replication::start(options, storage.clone(), dialer.clone(), roster.clone()).await?;
     let keyspace = Arc::new(Keyspace::new(replication.clone(), storage.state().clone()));
@@ -175,7 +178,7 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
     let mut left = replication.left();
     let joining =
         Joining::new(flags.clone(), identity.clone(), replication.clone(), keyspace.clone(), admin, discovery.clone());
-    let mut set_back = joining.set_back();
+    let mut set_back = replication.replaceable();
     let end = tokio::select! {
         error = joining.run(udp, tcp, http_at, &dialer, roster_sender) => Err(error),
         name = asked_to_stop(&mut stop) => {

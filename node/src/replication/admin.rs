@@ -133,7 +133,8 @@ impl Replication {
             }
             None => self.best_successor(&voters).ok_or_else(|| {
                 AdminRefusal::Conflict(
-                    "there is no other live voter to hand over to; this node goes on leading".to_owned(),
+                    "there is no other live voter with room on its disk to hand over to; this node goes on leading"
+                        .to_owned(),
                 )
             })?,
         };
@@ -184,6 +185,9 @@ impl Replication {
         if !self.reached(to) {
             return Err("does not answer".to_owned());
         }
+        if self.witness.rooms.is_full(to) {
+            return Err("has a full disk".to_owned());
+        }
         let last = self.figures().last_log_index;
         match self.matched().get(&to).copied().flatten() {
             Some(index) if last.saturating_sub(index) <= policy::CAUGHT_UP => Ok(()),
@@ -192,7 +196,7 @@ impl Replication {
         }
     }
 
-    /// The live voter with the most of the log, and among those the highest priority.
+    /// The live voter with the most of the log, and among those the highest priority. Not one whose disk is full: it could order no writes.
     fn best_successor(&self, voters: &BTreeSet<Uuid>) -> Option<Uuid> {
         let roster = self.roster.borrow().clone();
         let matched = self.matched();
@@ -203,7 +207,8 @@ impl Replication {
             let index = matched.get(id).copied().flatten();
             (index, roster.members.get(id).map(|entry| entry.card.priority), *id)
         };
-        voters.iter().filter(|id| **id != self.me()).filter(live).copied().max_by_key(rank)
+        let others = voters.iter().filter(|id| **id != self.me() && !self.witness.rooms.is_full(**id));
+        others.filter(live).copied().max_by_key(rank)
     }
 
     /// Notes in the replicated configuration that the node is out for good; the [steward](super::steward) does the rest.

@@ -11,7 +11,9 @@ use tokio::io::AsyncWriteExt;
 use super::frame::{self, FrameReader};
 use super::peers::PeerStream;
 use super::types::NodeId;
-use super::wire::{APPEND_STREAM, AdminCall, Answer, CALL_STREAM, Call, Hello, Refusal, SNAPSHOT_STREAM, Welcome};
+use super::wire::{
+    APPEND_STREAM, AdminCall, AdminRefusal, Answer, CALL_STREAM, Call, Hello, Refusal, SNAPSHOT_STREAM, Welcome,
+};
 use super::{Replication, append_lane, call_lane, read_index, snapshot_lane};
 
 /// A peer says [`Hello`] at once; who is silent for so long is no peer.
@@ -30,7 +32,10 @@ pub(crate) async fn serve(this: Arc<Replication>, from: NodeId, kind: u8, mut st
         }
         match kind {
             APPEND_STREAM => {
-                let served = append_lane::serve(&this.raft, from, stream, this.contact.as_ref()).await;
+                let served = tokio::select! {
+                    served = append_lane::serve(&this.raft, from, stream, this.contact.as_ref()) => served,
+                    () = this.until_forbidden() => Ok(()),
+                };
                 this.contact.stream_broke(from);
                 served
             }
@@ -74,8 +79,12 @@ async fn answer(this: &Arc<Replication>, from: NodeId, call: Call) -> Answer {
         },
         // A voter that has not heard from the cluster since it started may have been set back: it grants nothing yet. No answer
         // is no vote, and leaves the candidate's term alone.
-        Call::Vote(_) | Call::PreVote(_) => Answer::Stopped("this node has not heard from the cluster yet".to_owned()),
+        Call::Vote(_) | Call::PreVote(_) => Answer::Stopped(this.why_no_vote()),
         Call::Ping => Answer::Pong,
+        Call::Recall => Answer::Recall(this.testify(from.0)),
+        Call::Claim(claim) => Answer::Claim { full: this.hear_claim(from.0, claim).await },
+        // Whoever is named a successor asks for votes at once.
+        Call::Transfer(_) if !this.may_vote() => Answer::Stopped(this.why_no_vote()),
         Call::Transfer(request) => match this.raft.handle_transfer_leader(request).await {
             Ok(answer) => Answer::Transfer(answer),
             Err(error) => Answer::Stopped(error.to_string()),
@@ -92,8 +101,23 @@ async fn answer(this: &Arc<Replication>, from: NodeId, call: Call) -> Answer {
             Answer::Write(this.proposer.propose(writes, true).await)
         }
         Call::Admin(AdminCall::YouHaveLeft) => {
-            this.left.send_replace(true);
+            // The leader says so again and again; one look at a time is enough.
+            if !this.looks_whether_removed.swap(true, Ordering::Relaxed) {
+                let removed = this.has_been_removed().await;
+                this.looks_whether_removed.store(false, Ordering::Relaxed);
+                if removed {
+                    this.left.send_replace(true);
+                } else {
+                    log::warn!(
+                        "{from} says that this node was taken out for good; a majority of the voters does not say so"
+                    );
+                }
+            }
             Answer::Admin(Ok(()))
+        }
+        // A stranger that knows the cluster's id carries nobody's request.
+        Call::Admin(_) if !this.is_replica(from.0) => {
+            Answer::Admin(Err(AdminRefusal::Conflict("only members that replicate may ask this".to_owned())))
         }
         Call::Admin(call) => Answer::Admin(this.admin_here(call).await),
     }

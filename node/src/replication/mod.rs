@@ -30,6 +30,7 @@ mod read_index;
 mod report;
 pub mod settings;
 mod snapshot_lane;
+mod stamps;
 pub mod state_machine;
 mod steward;
 #[cfg(test)]
@@ -37,8 +38,10 @@ mod suite;
 mod tally;
 pub mod types;
 mod wire;
+mod witness;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -61,11 +64,13 @@ use read_index::ReadIndex;
 use types::{Node, NodeId, Raft};
 pub(crate) use wire::Refusal;
 use wire::{Hello, Welcome};
+use witness::Witness;
 
 pub use admin::AdminFailure;
 pub use compaction::Compaction;
 pub use peers::{Dialer, PeerStream, Reach};
 pub use report::{EngineRole, Figures};
+pub use witness::{Others, Registries};
 
 /// How long a stopping leader waits for its successor: many times what a hand-over takes, within the second that a container is given.
 const HAND_OVER: Duration = Duration::from_millis(300);
@@ -85,6 +90,10 @@ pub struct Options {
     pub election_timeout: Duration,
     /// When the log is cut.
     pub compaction: Compaction,
+    /// Where what is remembered of other voters is kept.
+    pub data_dir: PathBuf,
+    /// The stamp of this node's last life in gossip, as its disk holds it.
+    pub stamp: u64,
 }
 
 /// Why a node cannot replicate. The data is as it was.
@@ -109,7 +118,12 @@ pub struct Replication {
     contact: Arc<Contact>,
     leadership: watch::Receiver<Leadership>,
     roster: watch::Receiver<Arc<Roster>>,
+    /// Whether this node grants votes and acknowledges entries: not before others have vouched for its disk.
     may_vote: watch::Sender<bool>,
+    /// Whether it asks for votes as well.
+    may_stand: watch::Sender<bool>,
+    witness: Witness,
+    looks_whether_removed: AtomicBool,
     activity: watch::Receiver<Activity>,
     mailbox: mpsc::Sender<(Uuid, Vec<u8>)>,
     snapshots: snapshot_lane::Progress,
@@ -129,8 +143,8 @@ impl std::fmt::Debug for Replication {
 }
 
 impl Replication {
-    /// Starts the engine over what is on the disk. It answers peers from then on, but neither votes nor stands before
-    /// [`Replication::allow_voting`].
+    /// Starts the engine over what is on the disk. It answers peers from then on, but neither votes nor stands before others have vouched
+    /// for its disk.
     ///
     /// # Errors
     /// When the timings or the disk cannot be used.
@@ -141,6 +155,8 @@ impl Replication {
         roster: watch::Receiver<Arc<Roster>>,
     ) -> Result<Arc<Self>, StartError> {
         let me = NodeId(options.id);
+        // What the disk holds before the engine changes any of it.
+        let witness = Witness::new(&options.data_dir, &storage, options.stamp);
         let cluster_id = Arc::new(OnceLock::new());
         if let Some(id) = storage.cluster_id() {
             let _: Result<_, _> = cluster_id.set(id);
@@ -166,7 +182,8 @@ impl Replication {
         let contact = Contact::new();
         let leadership = leadership::watch(&raft);
         let progress = storage.state().progress();
-        let (may_vote, voting) = watch::channel(false);
+        let may_vote = watch::channel(false).0;
+        let (may_stand, standing) = watch::channel(false);
         let (activity, activity_seen) = watch::channel(Activity::Idle);
         let (mailbox, mail) = mpsc::channel(campaign::MAILBOX);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -177,6 +194,9 @@ impl Replication {
             log: storage.log().clone(),
             leadership: leadership.clone(),
             patience: patience(&options),
+            progress: progress.clone(),
+            stamps: std::sync::Mutex::default(),
+            rooms: witness.rooms.clone(),
         });
         let reads = ReadIndex::start(read_index::Means {
             me,
@@ -194,7 +214,7 @@ impl Replication {
             contact: contact.clone(),
             leadership: leadership.clone(),
             roster: roster.clone(),
-            may_vote: voting,
+            may_vote: standing,
             stopping: stopping.clone(),
             mail,
             refusals: refused,
@@ -220,6 +240,9 @@ impl Replication {
             leadership,
             roster,
             may_vote,
+            may_stand,
+            witness,
+            looks_whether_removed: AtomicBool::new(false),
             activity: activity_seen,
             mailbox,
             snapshots,
@@ -233,8 +256,9 @@ impl Replication {
         if let Some(id) = this.cluster_id() {
             this.start_steward(id);
         }
-        let watching = tokio::spawn(full_disk::run(Arc::downgrade(&this)));
-        this.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watching);
+        let watching =
+            [tokio::spawn(full_disk::run(Arc::downgrade(&this))), tokio::spawn(witness::run(Arc::downgrade(&this)))];
+        this.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(watching);
         Ok(this)
     }
 
@@ -249,7 +273,8 @@ impl Replication {
         if !self.raft.is_initialized().await.map_err(|error| StartError::Engine(error.to_string()))? {
             let founded = self.raft.initialize(BTreeMap::from([(me, node)])).await;
             founded.map_err(|error| StartError::Engine(error.to_string()))?;
-            self.allow_voting();
+            // Nobody can have seen more of a cluster that begins now.
+            self.allow_voting(true);
         }
         Ok(())
     }
@@ -283,9 +308,19 @@ impl Replication {
         self.storage.state().configuration().borrow().contains_key(name)
     }
 
-    /// From now on this node may vote and stand: it has heard from the cluster, or is its only voter.
-    pub fn allow_voting(&self) {
+    /// From now on this node may vote, and stand: others have vouched for its disk, or it is the only voter.
+    fn allow_voting(&self, stand: bool) {
         self.may_vote.send_replace(true);
+        if stand {
+            self.may_stand.send_replace(true);
+        }
+    }
+
+    /// A double of this node is gone: it votes again if it might before.
+    pub fn resume_voting(&self) {
+        if self.is_vouched_for() && !self.may_vote() {
+            self.allow_voting(true);
+        }
     }
 
     /// Applies writes as one unit of the log, on whoever leads. Tries once. Who gives up at the deadline knows whether they were handed to
@@ -324,6 +359,7 @@ impl Replication {
     /// Stops the engine. All that was acknowledged is on the disk.
     pub async fn shutdown(&self) {
         self.applying.store(false, Ordering::Relaxed);
+        self.keep_memory().await;
         if let Err(error) = self.raft.shutdown().await {
             log::warn!("the engine did not stop in good order: {error}");
         }
@@ -335,6 +371,7 @@ impl Replication {
     /// Never again: its disk is an old or a cloned one.
     pub fn forbid_voting(&self) {
         self.may_vote.send_replace(false);
+        self.may_stand.send_replace(false);
     }
 
     /// Whether this node votes and stands.
@@ -349,12 +386,7 @@ impl Replication {
 
     /// What to answer to a peer that wants in.
     fn welcome(self: &Arc<Self>, kind: u8, hello: &Hello) -> Welcome {
-        // What this node acknowledged would count towards a majority, although its disk may yet turn out as an old copy that is
-        // set aside.
-        if self.cluster_id().is_some() && !self.may_vote() && kind != wire::CALL_STREAM {
-            return Welcome::NotReady("it has not heard from its cluster since it started".to_owned());
-        }
-        match (self.cluster_id(), hello.cluster_id) {
+        let welcome = match (self.cluster_id(), hello.cluster_id) {
             (Some(own), Some(theirs)) if own == theirs => Welcome::Granted,
             (Some(own), _) => Welcome::OtherCluster(own),
             (None, None) => Welcome::NotReady("neither of the two is part of a cluster yet".to_owned()),
@@ -362,7 +394,13 @@ impl Replication {
                 Ok(()) => Welcome::Granted,
                 Err(error) => Welcome::NotReady(error.to_string()),
             },
+        };
+        // What this node acknowledged would count towards a majority, although its disk may yet turn out as an old copy that is
+        // set aside; one from before it joined, perhaps.
+        if welcome == Welcome::Granted && !self.may_vote() && kind != wire::CALL_STREAM {
+            return Welcome::NotReady(self.why_no_vote());
         }
+        welcome
     }
 
     fn election_message(&self, from: Uuid, message: Vec<u8>) {

@@ -4,8 +4,8 @@
 //! never waits for company, nor for another task: while nobody waits, whoever asks proposes by itself. On a node that does not lead, the
 //! same batch is carried to the leader instead, one hop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
@@ -16,10 +16,13 @@ use uuid::Uuid;
 use super::call_lane::CallError;
 use super::leadership::{Leadership, has_majority};
 use super::peers::Peers;
+use super::stamps::Stamps;
 use super::types::{Command, NodeId, Raft};
 use super::wire::{Answer, Call, Refusal};
+use super::witness::Rooms;
 use crate::kv::{Operation, Outcome, Write};
 use crate::storage::log::Log;
+use crate::storage::state::Progress;
 
 /// Requests that wait to be put into a batch. Full: refused at once as overloaded.
 const QUEUE: usize = 16 * 1024;
@@ -63,6 +66,9 @@ pub(crate) struct Means {
     pub(crate) leadership: watch::Receiver<Leadership>,
     /// A leader that no majority acknowledged for so long takes no writes.
     pub(crate) patience: Duration,
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) stamps: Mutex<Stamps>,
+    pub(crate) rooms: Arc<Rooms>,
 }
 
 impl Proposer {
@@ -222,15 +228,19 @@ async fn submit<P>(
 }
 
 async fn propose_here(means: &Means, writes: Vec<Write>) -> Result<Vec<Outcome>, Refusal> {
-    if means.log.is_full() {
+    // Behind a majority of full disks a write would wait for its deadline, and its outcome would be unknown.
+    if means.log.is_full() || means.rooms.majority_is_full() {
         return Err(Refusal::DiskFull);
     }
     let since = means.leadership.borrow().since;
     if !has_majority(&means.raft, since, means.patience) {
         return Err(Refusal::NoMajority);
     }
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let stamp_ms = u64::try_from(stamp.as_millis()).unwrap_or(u64::MAX);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let stamp_ms = {
+        let mut stamps = means.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        stamps.next(std::time::Instant::now(), means.progress.borrow().stamp_ms, wall)
+    };
     match means.raft.client_write(Command::new(stamp_ms, writes)).await {
         Ok(response) => Ok(response.data.outcomes),
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id, .. }))) => {

@@ -122,7 +122,7 @@ impl Replication {
             return "this node has no cluster yet: it waits to be founded or to be let in".to_owned();
         }
         if !self.may_vote() {
-            return "this node has just started and has not heard from its cluster yet".to_owned();
+            return self.why_no_vote();
         }
         let voters = self.voters();
         let live = voters.iter().filter(|id| self.seen_alive(**id)).count();

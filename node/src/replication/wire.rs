@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::types::TypeConfig;
+use super::witness::Mark;
 use crate::kv::{Outcome, Write};
 
 /// First kind of stream that is the node's own; the cluster library keeps those below for itself.
@@ -54,6 +55,39 @@ pub(crate) enum Call {
     Admin(AdminCall),
     /// Are you there?
     Ping,
+    /// What do you remember of me?
+    Recall,
+    /// This is on my disk: remember it.
+    Claim(Claim),
+}
+
+/// What a voter says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    /// How far it has come, synced.
+    pub(crate) mark: Mark,
+    /// Its disk is full.
+    pub(crate) full: bool,
+}
+
+/// What a member remembers of the one that asks, and knows of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Testimony {
+    /// How far the asker had come, by its own word.
+    pub(crate) mark: Mark,
+    /// The last committed entry that the asker has acknowledged to the one that answers, which leads; 0 if it does not. It may be of the life
+    /// that asks, if that has acknowledged any.
+    pub(crate) acknowledged: u64,
+    /// Whether the one that answers votes.
+    pub(crate) votes: bool,
+    /// Whether it leads, and a majority follows.
+    pub(crate) leads: bool,
+    /// The entry that its membership stands in.
+    pub(crate) membership_index: Option<u64>,
+    /// The voters by that.
+    pub(crate) voters: Vec<Uuid>,
+    /// Whether the asker was taken out for good.
+    pub(crate) removed: bool,
 }
 
 /// The answer to a [`Call`], of the same name.
@@ -75,6 +109,13 @@ pub(crate) enum Answer {
     Stopped(String),
     /// To `Ping`.
     Pong,
+    /// To `Recall`.
+    Recall(Testimony),
+    /// To `Claim`.
+    Claim {
+        /// The disk of the one that answers is full.
+        full: bool,
+    },
 }
 
 /// Why a leader's work was not done.
@@ -101,7 +142,7 @@ pub(crate) enum AdminCall {
     Leave(Uuid),
     /// Take a dead member out for good.
     Remove(Uuid),
-    /// From the leader to a member: you have left, remember it.
+    /// From the leader to a member: you have left. It believes a majority of the voters, not the one that says so.
     YouHaveLeft,
 }
 

@@ -62,6 +62,8 @@ pub struct Progress {
     pub applied: Option<Position>,
     /// The revision of the last write.
     pub revision: u64,
+    /// The highest stamp of an applied entry, in milliseconds; 0: none had one.
+    pub stamp_ms: u64,
 }
 
 /// The state cannot be read or written: the disk or what is on it is broken. One line that says what to do.
@@ -87,7 +89,7 @@ pub enum Change {
     Membership(Bytes),
     /// Writes, in order, stamped by the leader that proposed them.
     Writes {
-        /// Wall time in milliseconds.
+        /// In milliseconds.
         stamp_ms: u64,
         /// In this order.
         writes: Arc<[Write]>,
@@ -102,7 +104,7 @@ impl State {
         let damaged = |error: StateError| OpenError::Damaged(error.0);
         let applied = read::applied(&generation).map_err(damaged)?;
         let configuration = read::configuration(&generation).map_err(damaged)?;
-        let progress = Progress { applied: applied.position, revision: applied.revision };
+        let progress = publishable(&applied);
         Ok(Self {
             dir: dir.to_owned(),
             block_bytes,
@@ -262,7 +264,7 @@ impl State {
     }
 
     fn publish(&self, applied: &Applied) {
-        self.progress.send_replace(Progress { applied: applied.position, revision: applied.revision });
+        self.progress.send_replace(publishable(applied));
     }
 
     fn generation(&self) -> Arc<Generation> {
@@ -290,6 +292,10 @@ impl Drop for State {
             log::warn!("the state was not synced at the end; the log will replay what is missing: {error}");
         }
     }
+}
+
+fn publishable(applied: &Applied) -> Progress {
+    Progress { applied: applied.position, revision: applied.revision, stamp_ms: applied.stamp_ms }
 }
 
 /// Whether a row says how far the log was applied: a snapshot without it is none.

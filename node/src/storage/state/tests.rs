@@ -213,7 +213,7 @@ fn configuration_and_membership_are_kept() {
     let state = open(&dir);
     assert_eq!(state.configuration().borrow().get("voters").map(String::as_str), Some("3"));
     assert_eq!(state.membership().unwrap().unwrap(), "who");
-    let progress = Progress { applied: Some(Position { term: 1, index: 1 }), revision: 0 };
+    let progress = Progress { applied: Some(Position { term: 1, index: 1 }), ..Progress::default() };
     assert_eq!(*state.progress().borrow(), progress);
 }
 
