@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cache::Cache;
+use super::deletion::Deletion;
 use super::generation::Generation;
 use super::rows::{self, APPLIED, Applied, CONFIGURATION, IDEMPOTENCY, KEY, MEMBERSHIP, Part};
 use super::{Change, Entry, StateError};
@@ -19,7 +20,8 @@ use crate::kv::{Decision, Idempotency, Operation, Outcome, Remembered, Write, de
 /// A batch is committed when its rows take this: bounds memory, and the engine's memtable takes it whole.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// A prefix delete of no more keys is one batch: nobody sees half of it. A larger one is applied in batches of so many.
+/// A prefix delete of no more keys is one batch: nobody sees half of it. A larger one is applied in batches of so many,
+/// and hidden from readers meanwhile (see [`Deletion`]).
 pub(super) const DELETED_AT_ONCE: usize = 4096;
 
 /// After so many writes that are remembered, up to twice as many old ones are forgotten: a backlog shrinks, no entry takes long, and
@@ -50,6 +52,7 @@ impl Progress {
 pub(super) struct Applier<'a> {
     generation: &'a Generation,
     cache: &'a Cache,
+    deletion: &'a Deletion,
     progress: &'a mut Progress,
     /// Rows that are set (`None`: removed) but not committed.
     pending: BTreeMap<Vec<u8>, Option<Bytes>>,
@@ -58,8 +61,13 @@ pub(super) struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    pub(super) fn new(generation: &'a Generation, cache: &'a Cache, progress: &'a mut Progress) -> Self {
-        Self { generation, cache, progress, pending: BTreeMap::new(), bytes: 0, configured: false }
+    pub(super) fn new(
+        generation: &'a Generation,
+        cache: &'a Cache,
+        deletion: &'a Deletion,
+        progress: &'a mut Progress,
+    ) -> Self {
+        Self { generation, cache, deletion, progress, pending: BTreeMap::new(), bytes: 0, configured: false }
     }
 
     /// Applies one entry. On disk, or in the engine's memory, only after [`Self::commit`].
@@ -114,7 +122,7 @@ impl<'a> Applier<'a> {
                 outcomes.push(Outcome::IdempotencyMismatch);
                 continue;
             }
-            let part = Part { index, writes: at, deleted: std::mem::take(&mut deleted) };
+            let part = Part { index, writes: at, deleted: std::mem::take(&mut deleted), prefix: String::new() };
             outcomes.push(self.apply_write(write, part)?);
         }
         Ok(outcomes)
@@ -171,23 +179,36 @@ impl<'a> Applier<'a> {
     }
 
     /// Removes all keys with a prefix, in one batch if they are few, and says how many there were. A large one
-    /// commits batches of its own, which say how far it got, so that it goes on there after a crash and still counts right.
-    fn delete_prefix(&mut self, prefix: &str, mut part: Part) -> Result<u64, StateError> {
-        let prefix = rows::row(KEY, prefix);
+    /// commits batches of its own, which say how far it got, so that it goes on there after a crash and still counts right. Readers see none of
+    /// its keys from the first of them on.
+    fn delete_prefix(&mut self, name: &str, mut part: Part) -> Result<u64, StateError> {
+        let prefix = rows::row(KEY, name);
         let few = self.next_with_prefix(&prefix, &[], DELETED_AT_ONCE + 1)?;
         if few.len() <= DELETED_AT_ONCE {
-            part.deleted += few.len() as u64;
+            let few_deleted = few.len() as u64;
+            part.deleted += few_deleted;
             for row in few {
                 self.set(row, None);
             }
-            return Ok(part.deleted);
+            let deleted = part.deleted;
+            if deleted > few_deleted {
+                // The rest of one that a crash interrupted.
+                self.progress.applied.part = Some(part);
+                self.commit()?;
+                self.progress.applied.part = None;
+                self.deletion.end();
+            }
+            return Ok(deleted);
         }
+        name.clone_into(&mut part.prefix);
+        self.deletion.begin(name);
         let mut after = Vec::new();
         loop {
             let some = self.next_with_prefix(&prefix, &after, DELETED_AT_ONCE)?;
             let Some(last) = some.last().cloned() else {
                 // The entry is not done yet, and the next commit must not say that it is at this write.
                 self.progress.applied.part = None;
+                self.deletion.end();
                 return Ok(part.deleted);
             };
             after = last;

@@ -17,6 +17,7 @@ use crate::kv::{Outcome, Page, PageQuery, Versioned, Write};
 
 mod apply;
 mod cache;
+mod deletion;
 mod generation;
 mod read;
 mod rows;
@@ -26,6 +27,7 @@ mod tests;
 
 use apply::Applier;
 use cache::Cache;
+use deletion::Deletion;
 pub(super) use generation::Generation;
 use rows::{APPLIED, Applied, MEMBERSHIP};
 
@@ -51,6 +53,7 @@ pub struct State {
     persisted: Mutex<Option<Position>>,
     /// What was applied when [`Self::rest`] was called last.
     rested: Mutex<Option<Position>>,
+    deletion: Deletion,
     progress: watch::Sender<Progress>,
     configuration: watch::Sender<Arc<BTreeMap<String, String>>>,
 }
@@ -105,12 +108,14 @@ impl State {
         let applied = read::applied(&generation).map_err(damaged)?;
         let configuration = read::configuration(&generation).map_err(damaged)?;
         let progress = publishable(&applied);
+        let resumed = applied.part.as_ref().map(|part| part.prefix.clone()).filter(|prefix| !prefix.is_empty());
         Ok(Self {
             dir: dir.to_owned(),
             block_bytes,
             cache: Cache::new(cache_bytes - block_bytes),
             rested: Mutex::new(None),
             current: RwLock::new(Arc::new(generation)),
+            deletion: Deletion::resumed(resumed),
             applier: Mutex::new(apply::Progress::new(applied)),
             // What was read may have been in the system's memory only.
             persisted: Mutex::new(None),
@@ -123,14 +128,14 @@ impl State {
     pub fn get(&self, key: &str) -> Result<(Option<Versioned>, u64), StateError> {
         // Before the read: what is applied meanwhile may be in the answer, what was applied before is.
         let revision = self.progress.borrow().revision;
-        let versioned = read::get(&self.cache, || self.generation(), key)?;
+        let versioned = read::get(&self.cache, &self.deletion, || self.generation(), key)?;
         let seen = versioned.as_ref().map_or(0, |versioned| versioned.modify_revision);
         Ok((versioned, revision.max(seen)))
     }
 
     /// A page of keys: one consistent cut, and its revision.
     pub fn page(&self, query: &PageQuery) -> Result<(Page, u64), StateError> {
-        read::page(&self.generation(), query)
+        read::page(&self.generation(), &self.deletion, query)
     }
 
     /// How far the log has been applied; changes after the state can be read.
@@ -152,7 +157,7 @@ impl State {
     pub fn apply(&self, entries: &[Entry]) -> Result<Vec<Vec<Outcome>>, StateError> {
         let mut applier = self.applier();
         let generation = self.generation();
-        let mut batch = Applier::new(&generation, &self.cache, &mut applier);
+        let mut batch = Applier::new(&generation, &self.cache, &self.deletion, &mut applier);
         let outcomes = entries.iter().map(|entry| batch.apply(entry)).collect::<Result<Vec<_>, _>>()?;
         if batch.commit()? {
             self.configuration.send_replace(Arc::new(read::configuration(&generation)?));
@@ -224,6 +229,7 @@ impl State {
         };
         // Whoever reads the old one has a ticket from before this.
         self.cache.clear();
+        self.deletion.end();
         old.doom();
         drop(old);
         *self.persisted() = applied.position;
@@ -249,7 +255,7 @@ impl State {
             let generation = {
                 let mut applier = self.applier();
                 let generation = self.generation();
-                Applier::new(&generation, &self.cache, &mut applier).commit()?;
+                Applier::new(&generation, &self.cache, &self.deletion, &mut applier).commit()?;
                 applier.unrested = 0;
                 generation
             };

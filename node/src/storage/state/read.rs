@@ -10,6 +10,7 @@ use muster_client::api::kv::MAX_PAGE_BYTES;
 
 use super::StateError;
 use super::cache::Cache;
+use super::deletion::Deletion;
 use super::generation::Generation;
 use super::rows::{self, APPLIED, Applied, CONFIGURATION, KEY};
 use crate::kv::{Page, PageQuery, Versioned};
@@ -23,9 +24,14 @@ pub(super) fn row(generation: &Generation, row: &[u8]) -> Result<Option<Bytes>, 
 /// A key's value. The generation is taken only after the cache was asked: a row of one that is replaced meanwhile does not come in.
 pub(super) fn get(
     cache: &Cache,
+    deletion: &Deletion,
     generation: impl Fn() -> Arc<Generation>,
     key: &str,
 ) -> Result<Option<Versioned>, StateError> {
+    let hidden = deletion.hidden();
+    if hidden.covers(key) {
+        return Ok(None);
+    }
     let found = match cache.get(key) {
         Ok(row) => Some(row),
         Err(ticket) => {
@@ -42,7 +48,7 @@ pub(super) fn get(
 /// How far the log was applied.
 pub(super) fn applied(generation: &Generation) -> Result<Applied, StateError> {
     match row(generation, APPLIED)? {
-        Some(value) => postcard::from_bytes(&value).map_err(|_| unreadable(generation, "applied")),
+        Some(value) => rows::parse_applied(&value).ok_or_else(|| unreadable(generation, "applied")),
         None => Ok(Applied::default()),
     }
 }
@@ -60,13 +66,16 @@ pub(super) fn configuration(generation: &Generation) -> Result<BTreeMap<String, 
 }
 
 /// A page of keys and its revision, from one consistent cut.
-pub(super) fn page(generation: &Generation, query: &PageQuery) -> Result<(Page, u64), StateError> {
+pub(super) fn page(generation: &Generation, deletion: &Deletion, query: &PageQuery) -> Result<(Page, u64), StateError> {
     let engine = |error: fjall::Error| generation.error(&error);
-    let snapshot = generation.database()?.snapshot();
+    let (snapshot, hidden) = {
+        let hidden = deletion.hidden();
+        (generation.database()?.snapshot(), hidden.prefix())
+    };
     let state = generation.rows()?;
     let applied = snapshot.get(state, APPLIED).map_err(engine)?;
     let applied: Applied = match applied {
-        Some(value) => postcard::from_bytes(&value).map_err(|_| unreadable(generation, "applied"))?,
+        Some(value) => rows::parse_applied(&value).ok_or_else(|| unreadable(generation, "applied"))?,
         None => Applied::default(),
     };
     let prefix = rows::row(KEY, &query.prefix);
@@ -82,6 +91,9 @@ pub(super) fn page(generation: &Generation, query: &PageQuery) -> Result<(Page, 
             break;
         }
         let key = std::str::from_utf8(&row[1..]).map_err(|_| unreadable(generation, "a key"))?;
+        if hidden.as_ref().is_some_and(|hidden| key.starts_with(hidden.as_str())) {
+            continue;
+        }
         let versioned = rows::parse_value(&value, query.keys_only).ok_or_else(|| unreadable(generation, key))?;
         bytes += key.len() + versioned.value.len();
         if page.items.len() == query.limit || (bytes > MAX_PAGE_BYTES && !page.items.is_empty()) {

@@ -50,6 +50,31 @@ pub(super) struct Part {
     pub(super) writes: u64,
     /// Keys that the next write deleted.
     pub(super) deleted: u64,
+    /// The prefix of those, without the family. Releases up to 2.2 did not keep it.
+    pub(super) prefix: String,
+}
+
+/// Reads how far the log was applied.
+pub(super) fn parse_applied(row: &[u8]) -> Option<Applied> {
+    #[derive(Deserialize)]
+    struct OldPart {
+        index: u64,
+        writes: u64,
+        deleted: u64,
+    }
+    #[derive(Deserialize)]
+    struct Old {
+        position: Option<Position>,
+        revision: u64,
+        stamp_ms: u64,
+        part: Option<OldPart>,
+    }
+    postcard::from_bytes(row).ok().or_else(|| {
+        let Old { position, revision, stamp_ms, part } = postcard::from_bytes(row).ok()?;
+        let part =
+            part.map(|OldPart { index, writes, deleted }| Part { index, writes, deleted, prefix: String::new() });
+        Some(Applied { position, revision, stamp_ms, part })
+    })
 }
 
 /// A row's key: its family and a name.

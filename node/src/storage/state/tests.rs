@@ -146,11 +146,11 @@ fn a_large_prefix_delete_goes_on_after_a_crash_in_its_middle() {
         // What stands on disk when the process dies behind the first of several batches: the first write, 40 keys gone.
         let generation = state.generation();
         let mut progress = state.applier();
-        let mut applier = Applier::new(&generation, &state.cache, &mut progress);
+        let mut applier = Applier::new(&generation, &state.cache, &state.deletion, &mut progress);
         applier.apply(&entry(1, 0, vec![plain(put("first", "v"))])).unwrap();
         applier.commit().unwrap();
         progress.applied.position = Some(Position { term: 1, index: 0 });
-        progress.applied.part = Some(Part { index: 1, writes: 1, deleted: 40 });
+        progress.applied.part = Some(Part { index: 1, writes: 1, deleted: 40, prefix: "p/".to_owned() });
         let mut batch = generation.database().unwrap().batch();
         for at in 0..40 {
             batch.remove(generation.rows().unwrap(), rows::row(rows::KEY, &format!("p/{at:06}")));
@@ -161,6 +161,8 @@ fn a_large_prefix_delete_goes_on_after_a_crash_in_its_middle() {
     drop(state);
     let state = open(&dir);
     assert_eq!(state.progress().borrow().applied, Some(Position { term: 1, index: 0 }));
+    assert_eq!(keys(&state, &everything()), ["first"], "nobody sees the half of it");
+    assert_eq!(state.get("p/000099").unwrap().0, None);
     let outcomes = state.apply(&[delete]).unwrap().remove(0);
     assert_eq!(
         outcomes[1..],
@@ -168,6 +170,55 @@ fn a_large_prefix_delete_goes_on_after_a_crash_in_its_middle() {
     );
     assert_eq!(keys(&state, &everything()), ["first", "last"]);
     assert_eq!(state.get("first").unwrap().0.unwrap().modify_revision, 101, "not applied twice");
+}
+
+#[test]
+fn a_reader_beside_a_large_prefix_delete_sees_all_of_its_keys_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = Arc::new(open(&dir));
+    let many = 8 * apply::DELETED_AT_ONCE;
+    let writes = (0..many).map(|at| plain(put(&format!("p/{at:06}"), "v"))).chain([plain(put("q", "v"))]).collect();
+    state.apply(&[entry(0, 0, writes)]).unwrap();
+    let reading = std::thread::spawn({
+        let state = state.clone();
+        move || {
+            let (first, last) = (String::from("p/000000"), format!("p/{:06}", many - 1));
+            let mut seen = std::collections::BTreeSet::new();
+            loop {
+                let mut query = everything();
+                query.keys_only = true;
+                // A page is bounded by bytes as well: this many keys fit.
+                let listed = keys(&state, &query).len();
+                seen.insert(listed);
+                if state.get(&first).unwrap().0.is_none() {
+                    assert_eq!(state.get(&last).unwrap().0, None, "the first is gone and the last is there");
+                }
+                if listed == 1 {
+                    return seen;
+                }
+            }
+        }
+    });
+    while state.get("p/000000").unwrap().0.is_none() {
+        std::thread::yield_now();
+    }
+    state.apply(&[entry(1, 0, vec![plain(delete_prefix("p/"))])]).unwrap();
+    let seen = reading.join().unwrap();
+    assert!(seen.iter().all(|count| [1, many + 1].contains(count)), "parts were seen: {seen:?}");
+    assert_eq!(keys(&state, &everything()), ["q"]);
+}
+
+#[test]
+fn how_far_an_older_release_had_come_is_read() {
+    // Position, revision, stamp, and a part without its prefix.
+    let old =
+        postcard::to_stdvec(&(Some(Position { term: 1, index: 2 }), 3u64, 4u64, Some((5u64, 6u64, 7u64)))).unwrap();
+    let part = Part { index: 5, writes: 6, deleted: 7, prefix: String::new() };
+    let expected =
+        Applied { position: Some(Position { term: 1, index: 2 }), revision: 3, stamp_ms: 4, part: Some(part) };
+    assert_eq!(rows::parse_applied(&old), Some(expected.clone()));
+    assert_eq!(rows::parse_applied(&postcard::to_stdvec(&expected).unwrap()), Some(expected));
+    assert_eq!(rows::parse_applied(&[0xff; 3]), None);
 }
 
 #[test]
