@@ -132,6 +132,8 @@ struct State {
     vote: Option<Bytes>,
     committed: Option<Position>,
     committed_changed: bool,
+    /// The writer is at work, or wakes by itself before long: it need not be woken for the marks alone.
+    wakes_soon: bool,
     latency: Latency,
     failure: Option<String>,
     closed: bool,
@@ -170,6 +172,7 @@ impl Log {
             vote: contents.vote.map(Bytes::from),
             committed: marks.committed,
             committed_changed: false,
+            wakes_soon: false,
             latency: Latency::default(),
             failure: None,
             closed: false,
@@ -241,8 +244,11 @@ impl Log {
         let mut state = self.shared.lock();
         state.committed = committed;
         state.committed_changed = true;
+        let wakes_soon = state.wakes_soon;
         drop(state);
-        self.shared.work.notify_one();
+        if !wakes_soon {
+            self.shared.work.notify_one();
+        }
     }
 
     /// The vote that was saved last.

@@ -1,8 +1,8 @@
 //! The one thread that writes: takes all that waits, makes one write and one sync of it, then answers everybody.
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,13 +13,16 @@ use super::file::LogFile;
 use super::index::Extent;
 use super::record::{self, Head, Kind};
 use super::segment::{Header, START};
-use super::{Callback, LogError, Record, Shared};
+use super::{Callback, LogError, Record, Shared, State};
 
 /// A group is written when it reaches this, even if more waits: bounds the buffer, and a group this long no longer gains from waiting.
 const GROUP: usize = 4 << 20;
 
 /// How long to wait before a write is tried again that found no room.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How long the mark of what is committed waits for the next group to ride along with.
+const COMPANY: Duration = Duration::from_millis(100);
 
 /// Something to be done, and who hears that it is.
 pub(super) enum Job {
@@ -103,10 +106,8 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         loop {
-            let mut state = self.shared.lock();
-            while state.queue.is_empty() && !state.committed_changed && !state.closed {
-                state = self.shared.work.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
-            }
+            let shared = self.shared.clone();
+            let mut state = wait(&shared);
             let jobs = std::mem::take(&mut state.queue);
             if jobs.is_empty() && !state.committed_changed {
                 return;
@@ -289,6 +290,21 @@ impl Writer {
             job.answer(Err(error.clone()));
         }
     }
+}
+
+/// Waits until there is something to do. What only the marks say is not worth a wake-up of its own: it waits for company for a while.
+fn wait(shared: &Shared) -> MutexGuard<'_, State> {
+    let idle = |state: &mut State| state.queue.is_empty() && !state.closed;
+    let state = shared.lock();
+    let waited = shared.work.wait_timeout_while(state, COMPANY, idle);
+    let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+    if waited.timed_out() {
+        state.wakes_soon = false;
+        let resting = |state: &mut State| idle(state) && !state.committed_changed;
+        state = shared.work.wait_while(state, resting).unwrap_or_else(PoisonError::into_inner);
+    }
+    state.wakes_soon = true;
+    state
 }
 
 fn answer_all(waiting: &mut Vec<Job>) {
