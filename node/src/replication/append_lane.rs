@@ -2,7 +2,7 @@
 //!
 //! openraft opens a *session* for each burst of entries and dozens a second for heartbeats, so the socket outlives the session:
 //! it belongs to the [`AppendLane`], and a frame's number carries the session (upper half) and its place in it (lower half),
-//! so that a late answer to an earlier session is recognised and dropped. No task stands between openraft and the socket: a
+//! so that a late answer to an earlier session is recognised and dropped. What brings no entries waits a moment for company ([`Held`]). No task stands between openraft and the socket: a
 //! lone writer's time goes to hand-overs between threads, and each would add one.
 
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::frame::{self, FrameReader};
+use super::held::Held;
 use super::peers::{PeerStream, Peers, ReadHalf, WriteHalf};
 use super::types::{LogId, NodeId, Raft, TypeConfig};
 use super::wire::APPEND_STREAM;
@@ -57,6 +58,7 @@ struct Session<'s, S> {
     /// Taken from the input, but not sent yet.
     first: Option<AppendEntriesRequest<TypeConfig>>,
     input: Option<S>,
+    held: Held,
     pending: VecDeque<Pending>,
     sent: u32,
 }
@@ -92,7 +94,8 @@ impl AppendLane {
                 Some(Connection { reader: FrameReader::new(reader), writer, buffer: BytesMut::new(), torn: false });
         }
         self.session = self.session.wrapping_add(1);
-        let session = Session { lane: self, first, input: Some(input), pending: VecDeque::new(), sent: 0 };
+        let (input, held, pending) = (Some(input), Held::default(), VecDeque::new());
+        let session = Session { lane: self, first, input, held, pending, sent: 0 };
         Ok(Box::pin(stream::unfold(Some(session), |session| async move {
             let mut session = session?;
             match session.step().await {
@@ -122,6 +125,7 @@ where
             let connection = self.lane.connection.as_mut().ok_or_else(lost)?;
             let deadline = self.pending.front().map(|first| first.deadline);
             let room = self.pending.len() < PIPELINE;
+            let due = self.held.due();
             if self.input.is_none() && deadline.is_none() {
                 return Ok(None);
             }
@@ -133,9 +137,15 @@ where
             };
             tokio::select! {
                 request = next_request => match request {
-                    Some(request) => self.send(&request).await?,
-                    None => self.input = None,
+                    Some(request) => if let Some(request) = self.held.pass(request, Instant::now()) {
+                        self.send(&request).await?;
+                    },
+                    None => {
+                        self.input = None;
+                        self.send_held().await?;
+                    }
                 },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.send_held().await?,
                 answer = connection.reader.next::<AppendEntriesResponse<TypeConfig>>() => match answer? {
                     Some((number, answer)) => if let Some(result) = self.answered(number, answer) {
                         return Ok(Some(result));
@@ -146,6 +156,13 @@ where
                     return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {ANSWER_TIMEOUT:?}")));
                 }
             }
+        }
+    }
+
+    async fn send_held(&mut self) -> io::Result<()> {
+        match self.held.take() {
+            Some(request) => self.send(&request).await,
+            None => Ok(()),
         }
     }
 
@@ -175,6 +192,7 @@ where
         if partial {
             // What follows in the pipeline cannot fit behind it: take no more and let openraft begin again from there.
             self.input = None;
+            self.held.take();
             self.pending.clear();
         }
         Some(answer.into_stream_result(asked.before, asked.last))

@@ -19,6 +19,7 @@ mod compaction;
 mod death;
 mod frame;
 mod full_disk;
+mod held;
 mod incoming;
 mod leadership;
 pub mod log_store;
