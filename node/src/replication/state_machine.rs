@@ -27,6 +27,9 @@ const ROOM: Duration = Duration::from_millis(100);
 /// Entries that are applied together.
 const TOGETHER: usize = 512;
 
+/// Bytes of writes that are applied where they are: less than a millisecond's work, in which this thread does nothing else.
+const AT_ONCE_BYTES: usize = 128 << 10;
+
 /// The data of a snapshot.
 #[derive(Debug)]
 pub enum SnapshotData {
@@ -90,12 +93,17 @@ impl StateMachine {
         Ok(Snapshot { meta, snapshot: SnapshotData::View(view) })
     }
 
+    /// Small batches are applied here and now, unless the engine may hold them up: handing them, or the other tasks of this thread, to another
+    /// thread costs as much as applying them.
     fn apply_together(
         &self,
         entries: &[state::Entry],
+        bytes: usize,
         responders: Vec<Option<ApplyResponder<TypeConfig>>>,
     ) -> io::Result<()> {
-        let outcomes = in_place(|| self.state.apply(entries)).map_err(io::Error::other)?;
+        let small = bytes <= AT_ONCE_BYTES && !entries.iter().any(|entry| is_long(&entry.change));
+        let at_once = small.then(|| self.state.apply_at_once(entries)).flatten();
+        let outcomes = at_once.unwrap_or_else(|| in_place(|| self.state.apply(entries))).map_err(io::Error::other)?;
         for (responder, outcomes) in responders.into_iter().zip(outcomes) {
             if let Some(responder) = responder {
                 responder.send(Applied { outcomes });
@@ -142,7 +150,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 return Ok(());
             }
             self.wait_for_room().await;
-            self.apply_together(&together, responders)?;
+            self.apply_together(&together, bytes, responders)?;
         }
     }
 
@@ -215,6 +223,12 @@ fn size(change: &Change) -> usize {
         Change::Membership(bytes) => bytes.len(),
         Change::Writes { writes, .. } => writes.iter().map(of_write).sum(),
     }
+}
+
+/// Whether its length does not show the work that it is.
+fn is_long(change: &Change) -> bool {
+    let touches_many = |write: &Write| matches!(write.operation, Operation::DeletePrefix { .. });
+    matches!(change, Change::Writes { writes, .. } if writes.iter().any(touches_many))
 }
 
 /// Runs what may block for a while, mostly does not, and is not worth a hand-over to another thread.

@@ -20,6 +20,9 @@ use crate::storage::log::sync_dir;
 /// processor time a write.
 const MEMTABLE: u64 = 2 << 20;
 
+/// With so many tables in the first level the engine would begin to hold writes up (it does from 20 on).
+const TABLES: usize = 16;
+
 /// Threads that flush and compact. With a second one, fjall 3.1 has the first spin for as long as the second compacts: a fifth of a loaded
 /// node's processor time. With one, a flush waits for a compaction; four full memtables may wait before a write does.
 const WORKERS: usize = 1;
@@ -128,6 +131,14 @@ impl Generation {
 
     pub(in crate::storage) fn rows(&self) -> Result<&Keyspace, StateError> {
         self.engine.as_ref().map(|(_, rows)| rows).ok_or_else(closed)
+    }
+
+    /// Whether the engine holds up no small batch now: nothing is full, waits to be flushed, or is being flushed (which syncs the engine's journal
+    /// while batches wait).
+    pub(super) fn is_calm(&self) -> bool {
+        self.engine
+            .as_ref()
+            .is_some_and(|(database, rows)| database.write_buffer_size() < MEMTABLE && rows.l0_table_count() < TABLES)
     }
 
     /// An error of the engine, in one line.

@@ -452,3 +452,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn small_batches_are_applied_at_once_but_not_beside_a_sync_and_not_while_the_engine_has_to_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir);
+    let one = |index| entry(index, 0, vec![plain(put("k", "x"))]);
+    assert!(state.apply_at_once(&[one(1)]).is_some());
+    {
+        let _syncing = state.syncing();
+        assert!(state.apply_at_once(&[one(2)]).is_none());
+    }
+    assert_eq!(state.progress().borrow().applied.map(|applied| applied.index), Some(1), "nothing was done");
+
+    let large = "x".repeat(256 << 10);
+    let (mut refused, mut index) = (0, 1);
+    for _ in 0..64 {
+        index += 1;
+        state.apply(&[entry(index, 0, vec![plain(put(&index.to_string(), &large))])]).unwrap();
+        refused += usize::from(!state.generation().is_calm());
+    }
+    assert!(refused > 0, "sixteen megabytes and never a full memtable?");
+    // It is calm again when all is flushed, however often that was.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !state.generation().is_calm() {
+        assert!(std::time::Instant::now() < deadline, "the engine never came to rest");
+        state.rest().unwrap();
+        std::thread::yield_now();
+    }
+    assert!(state.apply_at_once(&[one(index + 1)]).is_some());
+}
