@@ -1,6 +1,6 @@
 //! Carries writes to the leader, many in one entry.
 //!
-//! What waits while two batches are under way goes into the next: one entry, one sync, one round to the followers. A lone writer
+//! What waits while a batch is under way goes into the next: one entry, one sync, one round to the followers. A lone writer
 //! never waits for company, nor for another task: while nobody waits, whoever asks proposes by itself. On a node that does not lead, the
 //! same batch is carried to the leader instead, one hop.
 
@@ -26,8 +26,9 @@ use crate::storage::state::Progress;
 
 /// Requests that wait to be put into a batch. Full: refused at once as overloaded.
 const QUEUE: usize = 16 * 1024;
-/// Batches under way at once: one being synced and replicated while the next is handed over. The trial gained nothing from more.
-const IN_FLIGHT: usize = 2;
+/// Single writes under way at once, so that two writers do not wait for each other; or one batch, which takes all places: a second one
+/// beside it would only halve both, and what a write costs is mostly what its batch costs.
+const IN_FLIGHT: u32 = 2;
 /// Most writes of a batch, and most bytes beyond its first request: a batch is one entry, applied in one go, and should not hold up
 /// those behind it.
 const BATCH_WRITES: usize = 1024;
@@ -75,7 +76,7 @@ impl Proposer {
     pub(crate) fn start(means: Means) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let means = Arc::new(means);
-        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT as usize));
         tokio::spawn(run(means.clone(), in_flight.clone(), jobs));
         Self { queue, means, in_flight }
     }
@@ -135,7 +136,11 @@ impl Proposer {
 
 async fn run(means: Arc<Means>, in_flight: Arc<Semaphore>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.recv().await {
-        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let Ok(mut permit) = in_flight.clone().acquire_owned().await else { return };
+        if !jobs.is_empty() {
+            let Ok(others) = in_flight.clone().acquire_many_owned(IN_FLIGHT - 1).await else { return };
+            permit.merge(others);
+        }
         let mut batch = vec![first];
         let (mut writes, mut bytes) = (0, 0);
         while writes < BATCH_WRITES
