@@ -141,7 +141,7 @@ impl Config {
             stream_probes: true,
             // Four periods are enough for one to hear of the suspicion and for the refutation to come back by gossip.
             suspicion_multiplier: 4,
-            // The two that Lifeguard's authors chose (section V-F, with a multiplier of 5).
+            // The two that Lifeguard's authors recommend.
             suspicion_max_multiplier: 6,
             suspicion_confirmations: 3,
             // Theirs as well (section IV-A): a member in distress probes every ninth period.

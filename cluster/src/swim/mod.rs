@@ -38,6 +38,8 @@
 //! "Lifeguard: Local Health Awareness for More Accurate Failure Detection", 2018.
 
 mod config;
+#[cfg(test)]
+mod detection_tests;
 mod digest;
 mod dissemination;
 mod event;

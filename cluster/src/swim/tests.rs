@@ -15,19 +15,19 @@ use crate::time::Wall;
 
 const START: u64 = 1_800_000_000_000;
 
-fn now(ms: u64) -> Now {
+pub(super) fn now(ms: u64) -> Now {
     Now { mono: Mono::new(Duration::from_millis(ms)), wall: Wall::from_millis(START + ms) }
 }
 
-fn id(number: u128) -> Uuid {
+pub(super) fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-fn address(number: u8) -> SocketAddr {
+pub(super) fn address(number: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, number], 7_000))
 }
 
-fn identity(number: u8) -> Identity {
+pub(super) fn identity(number: u8) -> Identity {
     Identity {
         id: id(number.into()),
         boot: number.into(),
@@ -37,15 +37,15 @@ fn identity(number: u8) -> Identity {
     }
 }
 
-fn member() -> Swim {
+pub(super) fn member() -> Swim {
     Swim::new(Config::lan("test"), identity(1), 1, now(0)).expect("a sound configuration")
 }
 
-fn outputs(swim: &mut Swim) -> Vec<Output> {
+pub(super) fn outputs(swim: &mut Swim) -> Vec<Output> {
     std::iter::from_fn(|| swim.poll()).collect()
 }
 
-fn persist(swim: &mut Swim, at: Now) -> Vec<Output> {
+pub(super) fn persist(swim: &mut Swim, at: Now) -> Vec<Output> {
     let mut all = Vec::new();
     loop {
         let some = outputs(swim);
@@ -61,7 +61,7 @@ fn persist(swim: &mut Swim, at: Now) -> Vec<Output> {
     }
 }
 
-fn packet(sender: u128, messages: &[Message]) -> Bytes {
+pub(super) fn packet(sender: u128, messages: &[Message]) -> Bytes {
     let mut out = wire::head(1, wire::ClusterHash::of("test"), id(sender));
     for message in messages {
         out.extend_from_slice(&message.encode());
@@ -69,7 +69,7 @@ fn packet(sender: u128, messages: &[Message]) -> Bytes {
     out.into()
 }
 
-fn alive(number: u8, stamp: Stamp) -> Message {
+pub(super) fn alive(number: u8, stamp: Stamp) -> Message {
     Message::Statement(Statement::Alive {
         id: id(number.into()),
         life: Arc::new(Life {
@@ -82,14 +82,14 @@ fn alive(number: u8, stamp: Stamp) -> Message {
     })
 }
 
-fn tell(swim: &mut Swim, at: Now, sender: u8, messages: &[Message]) {
+pub(super) fn tell(swim: &mut Swim, at: Now, sender: u8, messages: &[Message]) {
     let bytes = packet(sender.into(), messages);
     swim.handle(at, Input::Datagram { from: address(sender), bytes }).expect("never refused");
     swim.check_invariants().expect("sound");
 }
 
 /// One that knows member 2.
-fn acquainted() -> Swim {
+pub(super) fn acquainted() -> Swim {
     let mut swim = member();
     persist(&mut swim, now(0));
     tell(&mut swim, now(1), 2, &[alive(2, Stamp::at(now(0).wall))]);

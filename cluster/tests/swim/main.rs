@@ -2,5 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "a test's panic is its verdict, in its helpers too")]
 
+mod blocked;
 mod random;
 mod script;
