@@ -26,11 +26,12 @@ use super::{
     dial::{Dialler, OpenError, Peer},
     options::Options,
     owner::{self, Command, Owner, STAMPS, STREAM_EVENTS, Work},
+    reporter::Reporter,
     seeds::{self, BadSeed, Resolver},
     stream::PeerStream,
 };
 use crate::{
-    swim::{ConfigError, Event, Identity, Input, Member, Refused, State, Stats, Swim, wire::StreamKind},
+    swim::{ConfigError, Event, Identity, Input, Member, Refused, Report, State, Stats, Swim, wire::StreamKind},
     time::Mono,
 };
 
@@ -151,6 +152,7 @@ impl Cluster {
     ) -> Result<(Self, mpsc::Receiver<IncomingStream>), StartError> {
         let Options { config, id, boot, address, metadata, seeds: mut names, mut stamps, limits } = options;
         let limits = limits.at_least_one();
+        let reporter = Reporter::new(limits.report_every);
         let (udp_address, tcp_address) =
             (udp.local_addr().map_err(StartError::Socket)?, tcp.local_addr().map_err(StartError::Socket)?);
         if udp_address.port() != tcp_address.port() {
@@ -234,6 +236,7 @@ impl Cluster {
             view: view_sender,
             events,
             counters: Arc::clone(&counters),
+            reporter,
             tasks,
             work: Work::new(),
         };
@@ -312,6 +315,14 @@ impl Cluster {
     pub async fn metrics(&self) -> Result<Metrics, Stopped> {
         let swim: Stats = self.ask(Command::Stats).await?;
         Ok(self.inner.counters.read(swim))
+    }
+
+    /// The figures of this moment: queues, round trips, who accused whom, what can be expected.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn report(&self) -> Result<Report, Stopped> {
+        self.ask(Command::Report).await
     }
 
     /// Tells the others something else about this member from now on. It survives losses: it is part of the state that converges.

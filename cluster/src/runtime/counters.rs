@@ -53,6 +53,10 @@ counters! {
     exchanges_accepted,
     /// Exchange and probe streams that took too long, or whose frames were malformed.
     exchanges_broken,
+    /// Bytes of exchange frames sent, with their lengths.
+    exchange_bytes_sent,
+    /// Bytes of exchange frames received, with their lengths.
+    exchange_bytes_received,
     /// Probe streams that we opened and that stood.
     probe_streams_dialled,
     /// Probe streams that we could not open.

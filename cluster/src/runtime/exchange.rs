@@ -55,8 +55,8 @@ pub(super) async fn converse(
 ) {
     let (reader, writer) = peer.into_split();
     let work = async {
-        let reading = read(reader, stream, &owner);
-        let writing = write(writer, outgoing);
+        let reading = read(reader, stream, &owner, counters);
+        let writing = write(writer, outgoing, counters);
         pin!(reading);
         pin!(writing);
         select! {
@@ -76,7 +76,12 @@ pub(super) async fn converse(
     let _ = owner.send(Incoming::Closed { stream }).await;
 }
 
-async fn read(mut reader: PeerReader, stream: StreamId, owner: &mpsc::Sender<Incoming>) -> io::Result<()> {
+async fn read(
+    mut reader: PeerReader,
+    stream: StreamId,
+    owner: &mpsc::Sender<Incoming>,
+    counters: &Counters,
+) -> io::Result<()> {
     loop {
         let mut head = [0; wire::FRAME_HEAD];
         // An end between two frames is a good end.
@@ -90,6 +95,7 @@ async fn read(mut reader: PeerReader, stream: StreamId, owner: &mpsc::Sender<Inc
         if body.len() < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        counters.exchange_bytes_received.add(wire::FRAME_HEAD + len);
         let frame = Incoming::Frame { stream, bytes: body.into() };
         if owner.send(frame).await.is_err() {
             return Ok(());
@@ -105,12 +111,17 @@ enum Done {
     Closed,
 }
 
-async fn write(mut writer: PeerWriter, mut outgoing: mpsc::Receiver<Outgoing>) -> io::Result<Done> {
+async fn write(
+    mut writer: PeerWriter,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+    counters: &Counters,
+) -> io::Result<Done> {
     while let Some(Outgoing { frame, last }) = outgoing.recv().await {
         let head = wire::frame_head(&frame).map_err(io::Error::other)?;
         writer.write_all(&head).await?;
         writer.write_all(&frame).await?;
         writer.flush().await?;
+        counters.exchange_bytes_sent.add(wire::FRAME_HEAD + frame.len());
         if last {
             writer.shutdown().await?;
             return Ok(Done::Last);

@@ -25,6 +25,7 @@ mod dial;
 mod exchange;
 mod options;
 mod owner;
+mod reporter;
 mod seeds;
 mod stamp;
 mod stream;

@@ -78,6 +78,8 @@ pub struct Limits {
     pub incoming_streams: usize,
     /// Events kept for a slow receiver: 1,024 by default. Full, the oldest go, and the receiver is told how many it missed.
     pub events: usize,
+    /// How often the membership's figures go to the log: every 5 minutes by default. Zero: never.
+    pub report_every: Duration,
     /// Requests of handles that wait for the owner task: 256 by default. Full, the handle waits.
     pub commands: usize,
 }
@@ -93,6 +95,7 @@ impl Default for Limits {
             probes: 64,
             incoming_streams: 64,
             events: 1_024,
+            report_every: Duration::from_secs(300),
             commands: 256,
         }
     }

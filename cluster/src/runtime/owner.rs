@@ -27,9 +27,10 @@ use super::{
     counters::Counters,
     dial::Dialler,
     exchange::{self, Incoming, OUTGOING, Outgoing},
+    reporter::Reporter,
     stamp::StampStore,
 };
-use crate::swim::{Event, Input, Output, Refused, Stamp, State, Stats, StreamId, Swim, wire::StreamKind};
+use crate::swim::{Event, Input, Output, Refused, Report, Stamp, State, Stats, StreamId, Swim, wire::StreamKind};
 
 /// Datagrams taken in one go before the other sources have their turn.
 const DATAGRAMS_AT_ONCE: usize = 64;
@@ -69,8 +70,10 @@ pub(super) enum Command {
     Input(Input, oneshot::Sender<Result<(), Refused>>),
     /// The two dictionaries.
     State(oneshot::Sender<State>),
-    /// The core's figures.
+    /// The core's counters.
     Stats(oneshot::Sender<Stats>),
+    /// The core's figures at this moment.
+    Report(oneshot::Sender<Report>),
     /// Say goodbye; answered when that is done, with how many heard it.
     Leave(oneshot::Sender<usize>),
 }
@@ -93,6 +96,7 @@ pub(super) struct Owner {
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) counters: Arc<Counters>,
+    pub(super) reporter: Reporter,
     /// The accept, seed and stamp tasks, and the exchanges that we dialled. They end with the owner.
     pub(super) tasks: JoinSet<()>,
     pub(super) work: Work,
@@ -139,6 +143,7 @@ impl Owner {
             self.perform().await;
             if refresh <= Instant::now() {
                 self.work.changed = true;
+                self.reporter.look(&self.swim);
                 refresh = Instant::now() + REFRESH;
             }
             if self.is_news_due() {
@@ -231,6 +236,9 @@ impl Owner {
             }
             Command::Stats(reply) => {
                 let _ = reply.send(self.swim.stats());
+            }
+            Command::Report(reply) => {
+                let _ = reply.send(self.swim.report());
             }
             Command::Leave(reply) => {
                 self.stopping.store(true, Ordering::Relaxed);

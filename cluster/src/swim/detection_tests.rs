@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::lww::{Reason, Removal};
 use super::probe::Probes;
 use super::tests::{address, alive, id, identity, now, outputs, persist, tell};
 use super::wire::{ClusterHash, Envelope, Message, Statement};
@@ -302,4 +303,39 @@ fn the_numbers_of_probes_wrap() {
     let words = sent(&outputs(&mut swim));
     let answer = Message::Ack { seq: u32::MAX, subject: id(3) };
     assert!(words.iter().any(|(to, words)| *to == 2 && words.contains(&answer)), "{words:?}");
+}
+
+#[test]
+fn the_ledger_says_who_accused_whom_and_who_was_wrong() {
+    let mut swim = among(4, lan());
+    tell(&mut swim, now(10), 3, &[suspect(2, &[3, 4])]);
+    tell(&mut swim, now(20), 2, &[alive(2, Stamp::at(now(20).wall))]);
+    let stamp = swim.member(id(1)).expect("we are there").incarnation;
+    tell(&mut swim, now(30), 4, &[Message::Statement(Statement::suspect(id(1), stamp, id(4)))]);
+    persist(&mut swim, now(30));
+    tell(&mut swim, now(40), 3, &[suspect(4, &[3])]);
+    let removal = Removal { stamp: Stamp::at(now(0).wall), reason: Reason::Failed };
+    tell(&mut swim, now(50), 3, &[Message::Statement(Statement::Removed { id: id(4), removal, age_secs: 0 })]);
+    let report = swim.report();
+    let line = |by: u128, of: u128, refuted, upheld| Accusations {
+        by: id(by),
+        of: id(of),
+        verdicts: Verdicts { accused: 1, refuted, upheld },
+    };
+    assert_eq!(report.accusations, [line(3, 2, 1, 0), line(3, 4, 0, 1), line(4, 1, 1, 0), line(4, 2, 1, 0)]);
+}
+
+#[test]
+fn the_report_is_of_this_moment() {
+    let mut swim = among(3, lan());
+    assert_eq!(swim.report().round_trip_p99, None);
+    run(&mut swim, 10, 10_000, everybody);
+    tell(&mut swim, now(10_010), 3, &[suspect(2, &[3])]);
+    let report = swim.report();
+    assert_eq!((report.live, report.suspected, report.known, report.health), (3, 1, 3, 0));
+    let measured: u64 = report.round_trips.buckets.iter().map(|(_, count)| count).sum();
+    assert_eq!(measured, swim.stats().probes_direct);
+    assert!(report.news_queued > 0 && report.loss < 1e-9);
+    let line = report.to_string();
+    assert!(line.starts_with("3 live members (1 suspected): each is probed with 75 % chance in a period"), "{line}");
 }

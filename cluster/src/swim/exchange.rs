@@ -66,6 +66,11 @@ impl Streams {
         self.next
     }
 
+    /// Exchanges that we began and that are under way.
+    pub(super) fn len(&self) -> usize {
+        self.dialled.len()
+    }
+
     fn goes_to(&self, address: SocketAddr, target: Option<Uuid>) -> bool {
         self.dialled.values().any(|stream| stream.to == address || (target.is_some() && stream.target == target))
     }

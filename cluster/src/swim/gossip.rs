@@ -31,6 +31,7 @@ impl Swim {
         let limit = retransmit_limit(self.config.retransmit_multiplier, self.live());
         self.news.fill(&mut out, ENVELOPE_HEAD + PACKET_ROOM, limit);
         self.stats.packets_sent += 1;
+        self.stats.bytes_sent += out.len() as u64;
         self.outputs.push_back(Output::Datagram { to: address, bytes: out.into() });
     }
 
@@ -66,6 +67,7 @@ impl Swim {
             return;
         }
         self.stats.packets_received += 1;
+        self.stats.bytes_received += bytes.len() as u64;
         let Some(envelope) = self.open(now, bytes) else { return };
         let sender = envelope.sender;
         if sender == self.identity.id {

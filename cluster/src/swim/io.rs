@@ -178,6 +178,10 @@ pub struct Stats {
     pub packets_sent: u64,
     /// Datagrams that came in, good or bad.
     pub packets_received: u64,
+    /// Bytes of the datagrams sent.
+    pub bytes_sent: u64,
+    /// Bytes of the datagrams that came in.
+    pub bytes_received: u64,
     /// Packets and frames dropped for what they were: not ours, cut short, malformed, of a version we do not speak.
     pub malformed: u64,
     /// Packets and frames of a cluster with another name.

@@ -169,9 +169,7 @@ impl Swim {
         }
         match (row.suspicion(), &row.life) {
             (Some(_), Some(life)) => self.begin_suspicion(now.mono, id, life.stamp, statement),
-            (None | Some(_), _) => {
-                self.suspicions.end(id);
-            }
+            (None | Some(_), _) => self.conclude_suspicion(id, after.is_some_and(MemberState::is_live)),
         }
         let told_anew = match (life, &row.life) {
             (Some(before), Some(after)) => {

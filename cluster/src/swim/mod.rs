@@ -31,6 +31,7 @@
 //! | `gossip`, `dissemination`, `seen` | passing on: packets, queues, user broadcasts |
 //! | `exchange` | the full state over streams, the seeds |
 //! | `leave` | goodbye |
+//! | `view`, `report`, `ledger`, `estimates` | what can be read off |
 //! | `wire` | bytes |
 //!
 //! The protocol is that of A. Das, I. Gupta, A. Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group
@@ -42,6 +43,7 @@ mod config;
 mod detection_tests;
 mod digest;
 mod dissemination;
+mod estimates;
 mod event;
 mod exchange;
 mod gossip;
@@ -49,12 +51,14 @@ mod health;
 mod hlc;
 mod io;
 mod leave;
+mod ledger;
 mod lww;
 mod member;
 mod membership;
 mod own;
 mod probe;
 mod relay;
+mod report;
 mod roster;
 mod round_trips;
 mod seen;
@@ -80,15 +84,19 @@ pub use config::{Config, ConfigError, Lifeguard, MAX_CONFIRMATIONS, MAX_DIRECT_P
 pub use event::Event;
 pub use hlc::Stamp;
 pub use io::{Input, MAX_BROADCAST, MAX_MESSAGE, MAX_SEEDS, Output, Refused, State, Stats, StreamId};
+pub use ledger::{Accusations, Verdicts};
 pub use member::{Identity, Member, MemberState};
+pub use report::{Histogram, Report};
 pub use snapshot::Snapshot;
 
 use crate::time::{Mono, Now};
 use dissemination::Dissemination;
+use estimates::Loss;
 use exchange::{Seeds, Streams};
 use health::Health;
 use hlc::Hlc;
 use leave::Leaving;
+use ledger::Ledger;
 use membership::{Peer, Record};
 use own::Own;
 use probe::Probes;
@@ -125,6 +133,8 @@ pub struct Swim {
     /// Those with all members; each member's own are with its [`Peer`].
     round_trips: Overall,
     health: Health,
+    loss: Loss,
+    ledger: Ledger,
     suspicions: Suspicions,
     news: Dissemination,
     /// Whether the gossip tick is running: only while there is something to tell somebody.
@@ -169,6 +179,8 @@ impl Swim {
             relays: Relays::default(),
             round_trips: Overall::new(),
             health: Health::new(config.health_max),
+            loss: Loss::default(),
+            ledger: Ledger::default(),
             suspicions: Suspicions::default(),
             news: Dissemination::new(config.broadcast_queue, config.broadcast_age),
             gossip_runs: false,

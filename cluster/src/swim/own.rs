@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::event::Event;
 use super::io::{Output, Refused};
+use super::ledger::Note;
 use super::lww::{Life, Removal};
 use super::member::reachable;
 use super::membership::{DUPLICATE_FOR, Teller};
@@ -209,6 +210,13 @@ impl Swim {
                 if self.own.accused < stamp {
                     // Others did not hear us in time; we may well be the slow one.
                     self.feel_worse(1);
+                    if let Statement::Suspect { by, .. } = statement {
+                        let id = self.identity.id;
+                        for by in by {
+                            self.ledger.note(*by, id, Note::Accused);
+                            self.ledger.note(*by, id, Note::Refuted);
+                        }
+                    }
                 }
             }
         }

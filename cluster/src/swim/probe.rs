@@ -228,11 +228,14 @@ impl Swim {
     }
 
     pub(super) fn end_probe(&mut self, now: Now, due: Mono, seq: u32) {
-        let Some(Probe { target: id, stamp, answered, asked, stream, .. }) = self.probes.take(seq) else { return };
+        let Some(Probe { target: id, stamp, answered, measured, asked, stream, .. }) = self.probes.take(seq) else {
+            return;
+        };
         if let Some(stream) = stream {
             self.close_stream(stream);
         }
         if answered {
+            self.loss.note(measured);
             return;
         }
         if now.mono.saturating_since(due) > self.config.probe_timeout {

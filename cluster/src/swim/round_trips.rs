@@ -18,6 +18,24 @@ const ENOUGH_OVERALL: u32 = 32;
 /// At this many the old ones count half, so that what was long ago fades.
 const FADE_AT: u32 = 2_048;
 
+/// The buckets of the histogram that people see.
+pub(super) const BOUNDS: [Duration; 14] = [
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+];
+
 /// The class of a round trip: three bits behind the leading one.
 fn class(micros: u32) -> u8 {
     let micros = micros.max(1);
@@ -78,14 +96,27 @@ impl RoundTrips {
 pub(super) struct Overall {
     counts: [u16; 256],
     total: u32,
+    /// Those since the start, which do not fade: one more than there are bounds.
+    buckets: [u64; BOUNDS.len() + 1],
+    sum: Duration,
 }
 
 impl Overall {
     pub(super) const fn new() -> Self {
-        Self { counts: [0; 256], total: 0 }
+        Self { counts: [0; 256], total: 0, buckets: [0; BOUNDS.len() + 1], sum: Duration::ZERO }
+    }
+
+    pub(super) const fn buckets(&self) -> &[u64] {
+        &self.buckets
+    }
+
+    pub(super) const fn sum(&self) -> Duration {
+        self.sum
     }
 
     pub(super) fn note(&mut self, round_trip: Duration) {
+        self.buckets[BOUNDS.partition_point(|bound| *bound < round_trip)] += 1;
+        self.sum = self.sum.saturating_add(round_trip);
         let count = &mut self.counts[usize::from(class(micros(round_trip)))];
         *count = count.saturating_add(1);
         self.total += 1;
@@ -173,6 +204,16 @@ mod tests {
         (0..20_000).for_each(|_| all.note(ms(1)));
         assert!(near(all.percentile(99).expect("many"), ms(1)));
         assert!(all.total < FADE_AT);
+    }
+
+    #[test]
+    fn the_histogram_counts_each_below_its_bound() {
+        let mut all = Overall::new();
+        for micros in [1, 100, 101, 2_500_000, 2_500_001] {
+            all.note(Duration::from_micros(micros));
+        }
+        assert_eq!((all.buckets()[0], all.buckets()[1], all.buckets()[13], all.buckets()[14]), (2, 1, 1, 1));
+        assert_eq!(all.sum(), Duration::from_micros(5_000_203));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::ledger::Note;
 use super::suspicion;
 use super::timer::Timer;
 use super::wire::{Message, Statement};
@@ -13,6 +14,10 @@ impl Swim {
     pub(super) fn begin_suspicion(&mut self, now: Mono, id: Uuid, stamp: Stamp, told: &Statement) {
         // Up to a tenth more, never less: members that heard of it together should not all announce the end.
         let jitter = rand::RngExt::random_range(&mut self.rng, 1_000..=1_100);
+        if self.suspicions.running(id).is_some_and(|running| running.stamp != stamp) {
+            // A newer life is suspected as well: it outlived the suspicion of the old one.
+            self.conclude_suspicion(id, true);
+        }
         if !self.suspicions.start(id, stamp, now, jitter) {
             return;
         }
@@ -48,7 +53,9 @@ impl Swim {
         let most = if self.config.lifeguard.suspicion { self.config.suspicion_confirmations + 1 } else { 1 };
         let before = self.suspicions.running(id).map_or(0, |running| running.accusers().len());
         for by in by.iter().filter(|by| **by != id) {
-            self.suspicions.accuse(id, stamp, *by, most);
+            if self.suspicions.accuse(id, stamp, *by, most) {
+                self.ledger.note(*by, id, Note::Accused);
+            }
         }
         self.suspicions.running(id).is_some_and(|running| running.accusers().len() > before)
     }
@@ -70,6 +77,15 @@ impl Swim {
         running.deadline = (running.since + after.saturating_mul(running.jitter) / 1_000).max(now);
         let (at, stamp) = (running.deadline, running.stamp);
         self.timers.set(at, Timer::SuspicionEnds { id, stamp });
+    }
+
+    /// The suspicion is over: the suspect lives, or it does not.
+    pub(super) fn conclude_suspicion(&mut self, id: Uuid, lives: bool) {
+        let Some(suspicion) = self.suspicions.end(id) else { return };
+        let note = if lives { Note::Refuted } else { Note::Upheld };
+        for by in suspicion.accusers() {
+            self.ledger.note(*by, id, note);
+        }
     }
 
     /// The suspect gets its time once more.

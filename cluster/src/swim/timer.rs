@@ -67,6 +67,10 @@ impl Timers {
         self.running.pop().map(|Reverse((at, _, timer))| (at, timer))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.running.clear();
     }
