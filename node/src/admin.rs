@@ -147,6 +147,8 @@ impl Admin {
                 role: role(*id),
                 priority: entry.card.priority,
                 last_seen_ms: heard.map(milliseconds),
+                round_trip_ms: entry.round_trip.map(|round_trip| round_trip.as_secs_f64() * 1_000.0),
+                suspected_by: entry.suspected_by.clone(),
             }
         });
         Members {
@@ -419,6 +421,9 @@ impl Admin {
         let Some(cluster) = self.gossip.get() else { return };
         if let Ok(metrics) = cluster.metrics().await {
             crate::gossip::collect(&metrics, into);
+        }
+        if let Ok(report) = cluster.report().await {
+            crate::gossip::collect_report(&report, into);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use muster_cluster::runtime::{Cluster, Metrics, View};
+use muster_cluster::swim::Report;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
@@ -121,9 +122,99 @@ pub fn collect(metrics: &Metrics, into: &mut Text) {
         metrics.exchanges_failed,
     );
     into.single(
+        "muster_gossip_exchange_bytes_sent_total",
+        Kind::Counter,
+        "Bytes of exchanges sent.",
+        metrics.exchange_bytes_sent,
+    );
+    into.single(
+        "muster_gossip_exchange_bytes_received_total",
+        Kind::Counter,
+        "Bytes of exchanges received.",
+        metrics.exchange_bytes_received,
+    );
+    into.family("muster_gossip_probes_total", Kind::Counter, "Probes that are over, by how they were answered first.");
+    for (result, count) in [
+        ("direct", swim.probes_direct),
+        ("indirect", swim.probes_indirect),
+        ("stream", swim.probes_stream),
+        ("failed", swim.probes_failed),
+    ] {
+        into.sample("muster_gossip_probes_total", &[("result", result)], count);
+    }
+    into.family(
+        "muster_gossip_nacks_total",
+        Kind::Counter,
+        "Relays that heard nothing: heard of, awaited in vain, said.",
+    );
+    for (what, count) in [("received", swim.nacks_received), ("missed", swim.nacks_missed), ("sent", swim.nacks_sent)] {
+        into.sample("muster_gossip_nacks_total", &[("what", what)], count);
+    }
+    into.single("muster_gossip_late_timers_total", Kind::Counter, "Periods that began late here.", swim.timers_late);
+    into.single(
         "muster_peer_streams_accepted_total",
         Kind::Counter,
         "Streams of peers accepted.",
         metrics.streams_accepted,
     );
+}
+
+/// Adds gossip's figures of this moment.
+pub fn collect_report(report: &Report, into: &mut Text) {
+    into.single("muster_gossip_health", Kind::Gauge, "Score of this node's own health; 0 is well.", report.health);
+    into.family("muster_gossip_queue", Kind::Gauge, "What waits to be passed on or is under way.");
+    for (queue, length) in [
+        ("news", report.news_queued),
+        ("broadcasts", report.broadcasts_queued),
+        ("relays", report.relays),
+        ("exchanges", report.exchanges),
+        ("timers", report.timers),
+    ] {
+        into.sample("muster_gossip_queue", &[("queue", queue)], length);
+    }
+    into.single("muster_gossip_loss_ratio", Kind::Gauge, "Share of datagrams lost lately, by the probes.", report.loss);
+    into.single(
+        "muster_gossip_ping_chance",
+        Kind::Gauge,
+        "Estimated chance that a member is probed in a period.",
+        report.ping_chance,
+    );
+    into.single(
+        "muster_gossip_all_know_seconds",
+        Kind::Gauge,
+        "Estimated time until all know of news.",
+        report.all_know.as_secs_f64(),
+    );
+    let name = "muster_gossip_round_trip_seconds";
+    into.family(name, Kind::Histogram, "Round trips of direct probes.");
+    let bucket = format!("{name}_bucket");
+    let mut count = 0;
+    for (bound, within) in &report.round_trips.buckets {
+        count += within;
+        into.sample(&bucket, &[("le", &bound.as_secs_f64().to_string())], count);
+    }
+    count += report.round_trips.beyond;
+    into.sample(&bucket, &[("le", "+Inf")], count);
+    into.sample(&format!("{name}_sum"), &[], report.round_trips.sum.as_secs_f64());
+    into.sample(&format!("{name}_count"), &[], count);
+    collect_accusations(report, into);
+}
+
+/// Who accused whom: the pairs that were heard of last; all others in one sample without names, so that sums only grow.
+fn collect_accusations(report: &Report, into: &mut Text) {
+    let lines = || {
+        let named = report.accusations.iter().map(|line| (line.by.to_string(), line.of.to_string(), line.verdicts));
+        named.chain([(String::new(), String::new(), report.other_accusations)])
+    };
+    for (name, help, read) in [
+        ("muster_gossip_accusations_total", "Times that one member suspected another.", 0),
+        ("muster_gossip_refutations_total", "Accusations that the accused showed to be wrong.", 1),
+        ("muster_gossip_convictions_total", "Accusations after which the accused was given up or left.", 2),
+    ] {
+        into.family(name, Kind::Counter, help);
+        for (by, of, verdicts) in lines() {
+            let count = [verdicts.accused, verdicts.refuted, verdicts.upheld][read];
+            into.sample(name, &[("by", &by), ("of", &of)], count);
+        }
+    }
 }

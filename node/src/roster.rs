@@ -58,6 +58,8 @@ pub struct Entry {
     pub last_heard: Option<Mono>,
     /// The last round trip of a probe.
     pub round_trip: Option<Duration>,
+    /// Who accuses it, if it is suspected.
+    pub suspected_by: Vec<Uuid>,
     /// Two live copies of it were seen.
     pub duplicate: bool,
 }
@@ -79,6 +81,7 @@ impl Roster {
             incarnation: member.incarnation.to_bits(),
             last_heard: member.last_heard,
             round_trip: member.round_trip,
+            suspected_by: member.suspected_by.clone(),
             duplicate: member.duplicate,
         };
         Self { members: members.into_iter().map(|member| (member.id, entry(member))).collect() }
@@ -86,7 +89,8 @@ impl Roster {
 
     /// Whether nothing but times differs.
     pub fn same_but_for_times(&self, other: &Self) -> bool {
-        let still = |entry: &Entry| Entry { last_heard: None, round_trip: None, ..entry.clone() };
+        let still =
+            |entry: &Entry| Entry { last_heard: None, round_trip: None, suspected_by: Vec::new(), ..entry.clone() };
         self.members.len() == other.members.len()
             && self.members.iter().zip(&other.members).all(|((a, x), (b, y))| a == b && still(x) == still(y))
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Answer to `GET /cluster/members`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Members {
     /// The cluster; `null` before it is founded or joined.
     pub cluster_id: Option<Uuid>,
@@ -19,7 +19,7 @@ pub struct Members {
 }
 
 /// A member as gossip sees it, with its role in replication.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Its id.
     pub id: Uuid,
@@ -39,6 +39,12 @@ pub struct Member {
     pub priority: i32,
     /// Milliseconds since it was last heard from directly; `null` when it never was.
     pub last_seen_ms: Option<u64>,
+    /// The last round trip of a probe, in milliseconds; `null` when it was never measured, and for the node that answers.
+    #[serde(default)]
+    pub round_trip_ms: Option<f64>,
+    /// Who accuses it, while it is suspect; the first accuser first. Empty otherwise.
+    #[serde(default)]
+    pub suspected_by: Vec<Uuid>,
 }
 
 /// What gossip says of a member.

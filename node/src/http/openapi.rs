@@ -115,6 +115,8 @@ mod tests {
             role: None,
             priority: 0,
             last_seen_ms: None,
+            round_trip_ms: None,
+            suspected_by: Vec::new(),
         };
         let replica = cluster::Replica {
             id,

@@ -54,6 +54,8 @@ fn members(local: u128) -> Members {
         role: Some(Role::Voter),
         priority: 0,
         last_seen_ms: None,
+        round_trip_ms: None,
+        suspected_by: Vec::new(),
     };
     Members { cluster_id: Some(CLUSTER), local: id(local), leader: Some(id(1)), members: (1..=3).map(member).collect() }
 }
