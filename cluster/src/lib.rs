@@ -27,7 +27,7 @@
 //!   without anyone's help.
 //! - **Hostile bytes do no harm** beyond what the protocol's own words can say: they are counted and dropped, nothing
 //!   panics, nothing is allocated on their word. (Without a cluster key, whoever can reach the port can speak the
-//!   protocol. Sealing has its room reserved on the wire and is yet to come.)
+//!   protocol; with one, only its holders can: see [`keyring`].)
 //!
 //! # What it does not
 //!
@@ -44,6 +44,7 @@
 //! Start reading at [`swim`]; its wire format has its byte tables in `docs/wire.md`.
 
 pub mod election;
+pub mod keyring;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "sim")]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::network::{Latency, nanos};
+use crate::keyring::Keyring;
 use crate::swim::{Input, Output, Stamp, Swim};
 use crate::time::{Mono, Now, Wall};
 
@@ -93,6 +94,8 @@ pub struct Host {
     pub address: SocketAddr,
     /// What it wants known at its next start.
     pub metadata: Bytes,
+    /// The keys that it starts with; [`Sim::set_keys`](super::Sim::set_keys) changes those of one that runs.
+    pub keys: Keyring,
     /// The last stamp that was synced to its disk.
     pub disk: Stamp,
     /// What its disk held before: for a disk that is set back.
@@ -126,6 +129,7 @@ impl Host {
             id,
             address,
             metadata: Bytes::new(),
+            keys: Keyring::default(),
             disk: Stamp::ZERO,
             disk_before: Stamp::ZERO,
             swim: None,

@@ -28,7 +28,7 @@
 //! assert_eq!(sim.agree(), Ok(()));
 //! ```
 //!
-//! What it does not play: the bytes of a stream's preface (whom it means is looked at), sockets that refuse to send, and disks that
+//! What it does not play: the bytes of a stream's preface and seal (whom it means and whether the key fits is looked at), sockets that refuse to send, and disks that
 //! fail: a disk here is slow, lost or set back.
 
 pub mod checkers;
@@ -58,6 +58,7 @@ pub use queue::Queue;
 pub use trial::{CONVERGES_WITHIN, EQUAL_WITHIN, Outcome, trial};
 pub use watch::{Happening, Record, Watch};
 
+use crate::keyring::Keyring;
 use crate::swim::{Config, Identity, Input, Output, Refused, Stamp, Swim};
 use crate::time::Now;
 use host::Hold;
@@ -195,6 +196,10 @@ impl<W: Watch> Sim<W> {
             self.crash(host);
         }
         self.create(host);
+        let keys = self.hosts[host].keys.clone();
+        if !keys.is_open() {
+            let _ = self.ask(host, Input::Keys(keys));
+        }
         // Never refused: nothing of this start can be leaving.
         let _ = self.ask(host, Input::Seeds(seeds));
     }
@@ -332,6 +337,12 @@ impl<W: Watch> Sim<W> {
             }
             self.run(step.min(end - self.time()));
         }
+    }
+
+    /// Gives a host other keys, whether its member runs or not.
+    pub fn set_keys(&mut self, host: usize, keys: Keyring) {
+        self.hosts[host].keys = keys.clone();
+        let _ = self.ask(host, Input::Keys(keys));
     }
 
     /// Metadata for the next start.

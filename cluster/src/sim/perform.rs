@@ -214,8 +214,10 @@ impl<W: Watch> Sim<W> {
             self.watch.note(self.time(), &Happening::Lost { host: dialler.host });
             return;
         }
-        if target.is_some_and(|target| target != self.hosts[other].id) {
-            // Refused by the preface.
+        let (theirs, ours) = (&self.hosts[dialler.host].keys, &self.hosts[other].keys);
+        let fits = theirs.sealing().map_or(ours.takes_plain(), |key| ours.key(key.name()).is_some());
+        if !fits || target.is_some_and(|target| target != self.hosts[other].id) {
+            // Refused by the preface, or closed without a word.
             self.close_later(dialler);
             return;
         }

@@ -10,7 +10,8 @@ use super::event::Event;
 use super::io::{MAX_BROADCAST, MAX_MESSAGE, Output, Refused};
 use super::member::MemberState;
 use super::membership::Teller;
-use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, Statement, VERSIONS, WireError, head};
+use super::seal::{Opened, Unopened};
+use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, Statement, VERSIONS, WireError, check_head, head};
 use super::{Stamp, Swim};
 use crate::time::{Mono, Now};
 
@@ -18,7 +19,8 @@ impl Swim {
     /// Sends one datagram: a message if there is one, then what its receiver stands accused of, then news as far as they fit.
     pub(super) fn send(&mut self, now: Now, to: Option<Uuid>, address: SocketAddr, first: Option<&Message>) {
         // The version that the receiver speaks best; for a stranger the oldest that we have.
-        let versions = to.and_then(|id| self.set.get(&id)?.life.as_ref()).map(|life| life.versions);
+        let life = to.and_then(|id| self.set.get(&id)?.life.as_ref());
+        let (versions, receiver) = (life.map(|life| life.versions), life.map(|life| life.boot));
         let version = versions.and_then(|theirs| VERSIONS.common(theirs)).unwrap_or(VERSIONS.min);
         let mut out = head(version, self.cluster, self.identity.id);
         if let Some(first) = first {
@@ -31,6 +33,7 @@ impl Swim {
         let limit = retransmit_limit(self.config.retransmit_multiplier, self.live());
         self.news.fill(&mut out, ENVELOPE_HEAD + PACKET_ROOM, limit);
         self.stats.packets_sent += 1;
+        let out = self.seals.seal(out, receiver);
         self.stats.bytes_sent += out.len() as u64;
         self.outputs.push_back(Output::Datagram { to: address, bytes: out.into() });
     }
@@ -68,6 +71,7 @@ impl Swim {
         }
         self.stats.packets_received += 1;
         self.stats.bytes_received += bytes.len() as u64;
+        let Some(Opened { bytes, fresh }) = self.unseal(bytes) else { return };
         let Some(envelope) = self.open(now, bytes) else { return };
         let sender = envelope.sender;
         if sender == self.identity.id {
@@ -86,6 +90,7 @@ impl Swim {
                 Ok(Message::Statement(statement)) => {
                     self.take_in(now, statement, Some(teller));
                 }
+                Ok(Message::Broadcast { .. } | Message::Direct { .. }) if !fresh => self.stats.replayed += 1,
                 Ok(Message::Broadcast { origin, boot, seq, payload }) => {
                     self.pass_on(now, (origin, boot, seq), payload);
                 }
@@ -103,17 +108,38 @@ impl Swim {
         self.heard_from(now, sender, from);
     }
 
+    /// Opens a packet's seal; counts what is not well.
+    fn unseal(&mut self, bytes: Bytes) -> Option<Opened> {
+        if let Err(error) = check_head(&bytes, self.cluster) {
+            self.count(error);
+            return None;
+        }
+        match self.seals.open(bytes, self.identity.boot) {
+            Ok(opened) => return Some(opened),
+            Err(Unopened::Plain) => self.stats.unsealed += 1,
+            Err(Unopened::UnknownKey) => self.stats.unknown_keys += 1,
+            Err(Unopened::BadSeal) => self.stats.bad_seals += 1,
+            Err(Unopened::Replayed) => self.stats.replayed += 1,
+        }
+        None
+    }
+
     /// Reads an envelope's head and checks the rest; counts what is not well.
     pub(super) fn open(&mut self, now: Now, bytes: Bytes) -> Option<Envelope> {
         match Envelope::open(bytes, self.cluster, Stamp::believable(now.wall)) {
             Ok(envelope) => Some(envelope),
-            Err(WireError::OtherCluster) => {
-                self.stats.foreign_cluster += 1;
+            Err(error) => {
+                self.count(error);
                 None
             }
-            Err(WireError::Short | WireError::Malformed(_) | WireError::Version(_) | WireError::AbsurdStamp) => {
+        }
+    }
+
+    const fn count(&mut self, error: WireError) {
+        match error {
+            WireError::OtherCluster => self.stats.foreign_cluster += 1,
+            WireError::Short | WireError::Malformed(_) | WireError::Version(_) | WireError::AbsurdStamp => {
                 self.stats.malformed += 1;
-                None
             }
         }
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::event::Event;
 use super::hlc::Stamp;
+use crate::keyring::Keyring;
 
 /// What comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum Input {
         /// What.
         payload: Bytes,
     },
+    /// Seal and open packets with these keys from now on. Hand them in at the start, before the outputs are performed.
+    Keys(Keyring),
     /// Say goodbye; [`Event::LeaveDone`] follows. There is no way back: a member that returns is a new
     /// [`Swim`](super::Swim).
     Leave,
@@ -186,6 +189,14 @@ pub struct Stats {
     pub malformed: u64,
     /// Packets and frames of a cluster with another name.
     pub foreign_cluster: u64,
+    /// Packets dropped because they are not sealed.
+    pub unsealed: u64,
+    /// Packets dropped because they are sealed with a key that we do not have.
+    pub unknown_keys: u64,
+    /// Packets dropped because their seal is broken, or was made for an earlier life of ours.
+    pub bad_seals: u64,
+    /// Sealed packets dropped because they were here before; user messages in sealed packets that were not meant for one life of ours.
+    pub replayed: u64,
     /// Statements refused for a stamp that is years ahead.
     pub absurd_stamps: u64,
     /// Stamps further ahead of our wall clock than the drift bound: somebody's clock is wrong.

@@ -29,6 +29,7 @@
 //! | `probe`, `relay`, `stream_probe`, `roster` | failure detection: who is asked, and how |
 //! | `round_trips`, `health`, `suspicion`, `suspect` | failure detection: how long an answer is waited for |
 //! | `gossip`, `dissemination`, `seen` | passing on: packets, queues, user broadcasts |
+//! | `seal` | sealing and opening packets, replays |
 //! | `exchange` | the full state over streams, the seeds |
 //! | `leave` | goodbye |
 //! | `view`, `report`, `ledger`, `estimates` | what can be read off |
@@ -61,6 +62,7 @@ mod relay;
 mod report;
 mod roster;
 mod round_trips;
+mod seal;
 mod seen;
 mod snapshot;
 mod stream_probe;
@@ -103,6 +105,7 @@ use probe::Probes;
 use relay::Relays;
 use roster::Roster;
 use round_trips::Overall;
+use seal::Seals;
 use seen::Seen;
 use suspicion::Suspicions;
 use table::Table;
@@ -140,6 +143,7 @@ pub struct Swim {
     /// Whether the gossip tick is running: only while there is something to tell somebody.
     gossip_runs: bool,
     seen: Seen,
+    seals: Seals,
     streams: Streams,
     seeds: Seeds,
     next_broadcast: u64,
@@ -185,6 +189,7 @@ impl Swim {
             news: Dissemination::new(config.broadcast_queue, config.broadcast_age),
             gossip_runs: false,
             seen: Seen::default(),
+            seals: Seals::default(),
             streams: Streams::default(),
             seeds: Seeds::default(),
             next_broadcast: 0,
@@ -235,6 +240,10 @@ impl Swim {
             Input::Address(address) => self.handle_address(now, address),
             Input::Broadcast(payload) => self.handle_broadcast(now, payload),
             Input::Message { to, payload } => self.handle_message(now, to, payload),
+            Input::Keys(ring) => {
+                self.seals.set(ring, self.identity.boot, &mut self.rng);
+                Ok(())
+            }
             Input::Leave => {
                 self.handle_leave(now);
                 Ok(())

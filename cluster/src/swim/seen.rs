@@ -19,19 +19,31 @@ struct Window {
 }
 
 /// The windows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
     windows: BTreeMap<(Uuid, u64), Window>,
     uses: u64,
+    origins: usize,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self::with_origins(ORIGINS)
+    }
 }
 
 impl Seen {
+    /// Remembers so many origins.
+    pub(super) const fn with_origins(origins: usize) -> Self {
+        Self { windows: BTreeMap::new(), uses: 0, origins }
+    }
+
     /// Marks a broadcast; whether it is new.
     pub(super) fn insert(&mut self, origin: Uuid, boot: u64, seq: u64) -> bool {
         self.uses += 1;
         let used = self.uses;
         let Some(window) = self.windows.get_mut(&(origin, boot)) else {
-            if self.windows.len() >= ORIGINS {
+            if self.windows.len() >= self.origins {
                 let silent = self.windows.iter().min_by_key(|(_, window)| window.used).map(|(id, _)| *id);
                 silent.and_then(|id| self.windows.remove(&id));
             }

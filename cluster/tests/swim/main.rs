@@ -5,3 +5,4 @@
 mod blocked;
 mod random;
 mod script;
+mod sealed;

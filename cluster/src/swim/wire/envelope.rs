@@ -4,15 +4,24 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::codec::{Reader, Writer};
-use super::message::Message;
+use super::message::{Message, is_payload};
 use super::{ClusterHash, PACKET_BUDGET, SEAL_OVERHEAD, VERSIONS, WireError};
 use crate::swim::hlc::Stamp;
 
 /// `MS`.
 const MAGIC: [u8; 2] = *b"MS";
 
+/// What a seal authenticates and does not hide: magic, version, flags, cluster.
+pub(in crate::swim) const PACKET_HEAD: usize = 2 + 1 + 1 + 8;
+
 /// Header and sender.
-pub(in crate::swim) const ENVELOPE_HEAD: usize = 2 + 1 + 1 + 8 + 16;
+pub(in crate::swim) const ENVELOPE_HEAD: usize = PACKET_HEAD + 16;
+
+/// Flag: the rest is sealed.
+pub(in crate::swim) const FLAG_SEALED: u8 = 1;
+
+/// Flag, beside the other: sealed for one life of the receiver.
+pub(in crate::swim) const FLAG_BOUND: u8 = 2;
 
 /// Room for messages in a packet, with the room for a seal set aside.
 pub(in crate::swim) const PACKET_ROOM: usize = PACKET_BUDGET - SEAL_OVERHEAD - ENVELOPE_HEAD;
@@ -32,21 +41,11 @@ impl Envelope {
     /// # Errors
     /// What is wrong with it.
     pub(in crate::swim) fn open(bytes: Bytes, cluster: ClusterHash, believable: Stamp) -> Result<Self, WireError> {
-        let mut reader = Reader::new(&bytes);
-        if reader.bytes(2)? != MAGIC {
-            return Err(WireError::Malformed("magic"));
-        }
-        let version = reader.u8()?;
-        if !(VERSIONS.min..=VERSIONS.max).contains(&version) {
-            return Err(WireError::Version(version));
-        }
-        // Every flag changes how the rest is read (the first says that it is sealed), so one that is not known cannot be skipped.
-        if reader.u8()? != 0 {
+        // Every flag changes how the rest is read, so one that is not known cannot be skipped; seals are open by now.
+        if check_head(&bytes, cluster)? != 0 {
             return Err(WireError::Malformed("flags"));
         }
-        if reader.u64()? != cluster.to_bits() {
-            return Err(WireError::OtherCluster);
-        }
+        let mut reader = Reader::new(bytes.get(PACKET_HEAD..).unwrap_or_default());
         let sender = reader.id()?;
         let envelope = Self { sender, bytes: bytes.clone(), believable };
         for message in envelope.messages() {
@@ -78,6 +77,38 @@ impl Envelope {
             None
         })
     }
+}
+
+/// Checks what is readable of every packet: whether it is ours. Returns its flags.
+///
+/// # Errors
+/// Why it is not.
+pub(in crate::swim) fn check_head(bytes: &[u8], cluster: ClusterHash) -> Result<u8, WireError> {
+    let mut reader = Reader::new(bytes);
+    if reader.bytes(2)? != MAGIC {
+        return Err(WireError::Malformed("magic"));
+    }
+    let version = reader.u8()?;
+    if !(VERSIONS.min..=VERSIONS.max).contains(&version) {
+        return Err(WireError::Version(version));
+    }
+    let flags = reader.u8()?;
+    if reader.u64()? != cluster.to_bits() {
+        return Err(WireError::OtherCluster);
+    }
+    Ok(flags)
+}
+
+/// Whether a packet of ours carries something for the program: that must not be heard twice.
+pub(in crate::swim) fn carries_payload(packet: &[u8]) -> bool {
+    let mut rest = packet.get(ENVELOPE_HEAD..).unwrap_or_default();
+    while let [kind, low, high, behind @ ..] = rest {
+        if is_payload(*kind) {
+            return true;
+        }
+        rest = behind.get(usize::from(u16::from_le_bytes([*low, *high]))..).unwrap_or_default();
+    }
+    false
 }
 
 /// The beginning of a packet or frame of version `version`.

@@ -102,6 +102,11 @@ const REASON_LEFT: u8 = 2;
 
 const ANSWER_WANTED: u8 = 1;
 
+/// Whether messages of this type carry what the program said.
+pub(super) const fn is_payload(kind: u8) -> bool {
+    matches!(kind, BROADCAST | MESSAGE)
+}
+
 impl Message {
     /// With its head.
     pub(in crate::swim) fn encode(&self) -> Vec<u8> {

@@ -9,7 +9,9 @@ mod tests;
 
 use std::fmt;
 
-pub(super) use envelope::{ENVELOPE_HEAD, Envelope, PACKET_ROOM, head};
+pub(super) use envelope::{
+    ENVELOPE_HEAD, Envelope, FLAG_BOUND, FLAG_SEALED, PACKET_HEAD, PACKET_ROOM, carries_payload, check_head, head,
+};
 pub(super) use message::{ACCUSATION_LEN, BROADCAST_LEN, Message, NACK_SINCE, PROBE_LEN, Statement};
 
 pub use preface::{Answer, Preface, PrefaceError, Refusal, StreamKind};
@@ -117,8 +119,8 @@ pub struct FrameTooLong {
     pub len: usize,
 }
 
-/// Set aside in every packet for a later seal: 4 bytes to name the key, a nonce of 24, a tag of 16, and 4 to spare. Counted from
-/// the start, so that sealing never makes a packet too long.
+/// Set aside in every packet for its seal: 8 bytes to name the key, a nonce of 24, a tag of 16. Counted whether there are keys or
+/// not, so that sealing never makes a packet too long.
 pub const SEAL_OVERHEAD: usize = 48;
 
 // The longest broadcast goes beside a probe and the accusation that its target is told first.
