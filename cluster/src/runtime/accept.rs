@@ -23,12 +23,17 @@ use uuid::Uuid;
 use super::{
     counters::Counters,
     exchange::{self, Incoming, OUTGOING},
+    key_request::KeyService,
     options::Limits,
+    sealed::{self, HandshakeError, Heard},
     stream::{PeerStream, prepare},
 };
-use crate::swim::{
-    StreamId,
-    wire::{Answer, ClusterHash, Preface, Refusal, StreamKind},
+use crate::{
+    keyring::EntryName,
+    swim::{
+        StreamId,
+        wire::{Answer, ClusterHash, Preface, Refusal, StreamKind},
+    },
 };
 
 /// A pause after a failed accept: it most likely failed for want of file descriptors, and would fail again at once.
@@ -61,6 +66,7 @@ pub(super) struct Acceptor {
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) counters: Arc<Counters>,
     pub(super) waiting: Waiting,
+    pub(super) keys: KeyService,
 }
 
 /// How many prefaces are awaited, from which addresses.
@@ -113,52 +119,121 @@ pub(super) async fn run(acceptor: Arc<Acceptor>, listener: TcpListener) {
     }
 }
 
+/// A dialler whose preface was heard.
+struct Arrived {
+    tcp: TcpStream,
+    from: SocketAddr,
+    preface: Preface,
+    entry: EntryName,
+    /// When it is sealed.
+    heard: Option<Heard>,
+}
+
+/// Why a dialler was not heard.
+enum Unheard {
+    Io,
+    Unsealed,
+    Seal(HandshakeError),
+}
+
+impl From<io::Error> for Unheard {
+    fn from(_: io::Error) -> Self {
+        Self::Io
+    }
+}
+
+impl From<HandshakeError> for Unheard {
+    fn from(error: HandshakeError) -> Self {
+        Self::Seal(error)
+    }
+}
+
 impl Acceptor {
     /// Hears a preface, answers it, and hands the stream on.
-    async fn greet(self: Arc<Self>, mut tcp: TcpStream, from: SocketAddr) {
-        let preface = timeout(self.limits.handshake_timeout, hear(&mut tcp)).await;
+    async fn greet(self: Arc<Self>, tcp: TcpStream, from: SocketAddr) {
+        let arrived = timeout(self.limits.handshake_timeout, self.hear(tcp, from)).await;
         self.waiting.exit(from.ip());
-        let preface = match preface {
-            Ok(Ok(preface)) => preface,
-            Ok(Err(_)) => return self.counters.prefaces_malformed.add(1),
+        // Who cannot prove to hold a key is told nothing.
+        let arrived = match arrived {
+            Ok(Ok(arrived)) => arrived,
+            Ok(Err(Unheard::Io | Unheard::Seal(HandshakeError::Malformed))) => {
+                return self.counters.prefaces_malformed.add(1);
+            }
+            Ok(Err(Unheard::Unsealed)) => return self.counters.streams_unsealed.add(1),
+            Ok(Err(Unheard::Seal(HandshakeError::UnknownKey))) => return self.counters.streams_unknown_key.add(1),
+            Ok(Err(Unheard::Seal(HandshakeError::BadSeal))) => return self.counters.streams_bad_seal.add(1),
+            Ok(Err(Unheard::Seal(HandshakeError::OtherCluster))) => return self.counters.refused_other_cluster.add(1),
             Err(_) => return self.counters.prefaces_late.add(1),
         };
+        let preface = arrived.preface;
         let answer = preface.answer(self.cluster, self.me);
         let version = match answer.verdict {
-            _ if self.stopping.load(Ordering::Relaxed) => return self.refuse(tcp, Refusal::Stopping).await,
-            Err(why) => return self.refuse(tcp, why).await,
+            _ if self.stopping.load(Ordering::Relaxed) => return self.refuse(arrived, Refusal::Stopping).await,
+            Err(why) => return self.refuse(arrived, why).await,
             Ok(version) => version,
         };
-        let stream = |tcp| PeerStream::new(tcp, preface.sender, from, version);
         // The place is taken before the answer goes out: who was told that it may come in is not turned away after that.
         match preface.kind {
-            StreamKind::Reserved(_) => self.refuse(tcp, Refusal::Kind).await,
+            StreamKind::Reserved(_) => self.refuse(arrived, Refusal::Kind).await,
             StreamKind::Application(kind) => match self.streams.try_reserve() {
-                Err(mpsc::error::TrySendError::Closed(())) => self.refuse(tcp, Refusal::Kind).await,
-                Err(mpsc::error::TrySendError::Full(())) => self.refuse(tcp, Refusal::Busy).await,
+                Err(mpsc::error::TrySendError::Closed(())) => self.refuse(arrived, Refusal::Kind).await,
+                Err(mpsc::error::TrySendError::Full(())) => self.refuse(arrived, Refusal::Busy).await,
                 Ok(place) => {
-                    if self.welcome(&mut tcp, &answer).await {
+                    if let Some(stream) = self.welcome(arrived, &answer).await {
                         self.counters.streams_accepted.add(1);
-                        place.send(IncomingStream { kind, version, from: preface.sender, stream: stream(tcp) });
+                        place.send(IncomingStream { kind, version, from: preface.sender, stream });
                     }
                 }
             },
             StreamKind::Exchange => {
-                let Ok(_place) = self.exchanges.try_acquire() else { return self.refuse(tcp, Refusal::Busy).await };
-                if self.welcome(&mut tcp, &answer).await {
+                let Ok(_place) = self.exchanges.try_acquire() else { return self.refuse(arrived, Refusal::Busy).await };
+                if let Some(stream) = self.welcome(arrived, &answer).await {
                     self.counters.exchanges_accepted.add(1);
-                    self.converse(stream(tcp), self.exchange_timeout).await;
+                    self.converse(stream, self.exchange_timeout).await;
                 }
             }
             // Places of their own: whether we live is not a question that waits for somebody's full state.
             StreamKind::Probe => {
-                let Ok(_place) = self.probes.try_acquire() else { return self.refuse(tcp, Refusal::Busy).await };
-                if self.welcome(&mut tcp, &answer).await {
+                let Ok(_place) = self.probes.try_acquire() else { return self.refuse(arrived, Refusal::Busy).await };
+                if let Some(stream) = self.welcome(arrived, &answer).await {
                     self.counters.probe_streams_accepted.add(1);
-                    self.converse(stream(tcp), self.limits.handshake_timeout).await;
+                    self.converse(stream, self.limits.handshake_timeout).await;
+                }
+            }
+            // Only who holds a key may speak of keys.
+            StreamKind::Keys if arrived.heard.is_none() => self.refuse(arrived, Refusal::Kind).await,
+            StreamKind::Keys => {
+                let Ok(_place) = self.exchanges.try_acquire() else { return self.refuse(arrived, Refusal::Busy).await };
+                if let Some(stream) = self.welcome(arrived, &answer).await {
+                    self.counters.key_requests.add(1);
+                    if let Err(error) = self.keys.clone().serve(stream).await {
+                        log::debug!("a request about the keys was not answered: {error}");
+                    }
                 }
             }
         }
+    }
+
+    async fn hear(&self, mut tcp: TcpStream, from: SocketAddr) -> Result<Arrived, Unheard> {
+        let mut first = [0; sealed::FIRST];
+        let (plain, rest) = first.split_at_mut(Preface::LEN);
+        tcp.read_exact(plain).await?;
+        let ring = self.keys.dialler.keys.ring();
+        if !plain.starts_with(&sealed::MAGIC) {
+            let mut bytes = [0; Preface::LEN];
+            bytes.copy_from_slice(plain);
+            let preface = Preface::decode(&bytes).map_err(io::Error::other)?;
+            if !ring.takes_plain() {
+                return Err(Unheard::Unsealed);
+            }
+            return Ok(Arrived { tcp, from, preface, entry: EntryName::Plain, heard: None });
+        }
+        tcp.read_exact(rest).await?;
+        let name = Heard::key_name(&first, self.cluster)?;
+        let key = ring.key(name).ok_or(HandshakeError::UnknownKey)?;
+        let (heard, preface) = Heard::open(&first, key)?;
+        let preface = Preface::decode(&preface).map_err(io::Error::other)?;
+        Ok(Arrived { tcp, from, preface, entry: EntryName::Key(name), heard: Some(heard) })
     }
 
     /// Carries the membership's own frames.
@@ -170,24 +245,35 @@ impl Acceptor {
         }
     }
 
-    /// Sends the answer; false if that fails, which is the dialler's loss.
-    async fn welcome(&self, tcp: &mut TcpStream, answer: &Answer) -> bool {
+    /// Sends the answer. No stream if that fails, which is the dialler's loss, or if the dialler does not prove that it speaks now.
+    async fn welcome(&self, arrived: Arrived, answer: &Answer) -> Option<PeerStream> {
+        let Arrived { mut tcp, from, preface, entry, heard } = arrived;
         let bytes = answer.encode();
-        let sent = async {
-            prepare(tcp)?;
-            tcp.write_all(&bytes).await
-        };
-        matches!(timeout(self.limits.handshake_timeout, sent).await, Ok(Ok(())))
+        let sealed = heard.is_some();
+        let answered = timeout(self.limits.handshake_timeout, async {
+            prepare(&tcp)?;
+            match heard {
+                Some(heard) => heard.answer(&mut tcp, &bytes).await.map(Some),
+                None => tcp.write_all(&bytes).await.map(|()| None),
+            }
+        });
+        match (answered.await, answer.verdict) {
+            (Ok(Ok(channel)), Ok(version)) => {
+                let leash = self.keys.dialler.keys.leash(entry);
+                Some(PeerStream::new(tcp, channel, leash, (preface.sender, from, version)))
+            }
+            (Ok(Ok(_)), Err(_)) => None,
+            (Ok(Err(_)) | Err(_), _) => {
+                if sealed {
+                    self.counters.streams_bad_seal.add(1);
+                }
+                None
+            }
+        }
     }
 
-    async fn refuse(&self, mut tcp: TcpStream, why: Refusal) {
+    async fn refuse(&self, arrived: Arrived, why: Refusal) {
         self.counters.refused(why);
-        self.welcome(&mut tcp, &Answer::refuse(why, self.me)).await;
+        self.welcome(arrived, &Answer::refuse(why, self.me)).await;
     }
-}
-
-async fn hear(tcp: &mut TcpStream) -> io::Result<Preface> {
-    let mut bytes = [0; Preface::LEN];
-    tcp.read_exact(&mut bytes).await?;
-    Preface::decode(&bytes).map_err(io::Error::other)
 }

@@ -24,6 +24,8 @@ use super::{
     clock::Clock,
     counters::{Counters, Metrics},
     dial::{Dialler, OpenError, Peer},
+    key_chain::{ChangeKeysError, KeyChain},
+    key_request::KeyService,
     options::Options,
     owner::{self, Command, Owner, STAMPS, STREAM_EVENTS, Work},
     reporter::Reporter,
@@ -31,6 +33,7 @@ use super::{
     stream::PeerStream,
 };
 use crate::{
+    keyring::{Change, Keyring},
     swim::{ConfigError, Event, Identity, Input, Member, Refused, Report, State, Stats, Swim, wire::StreamKind},
     time::Mono,
 };
@@ -150,7 +153,9 @@ impl Cluster {
         udp: UdpSocket,
         tcp: TcpListener,
     ) -> Result<(Self, mpsc::Receiver<IncomingStream>), StartError> {
-        let Options { config, id, boot, address, metadata, seeds: mut names, mut stamps, limits } = options;
+        let Options { config, id, boot, address, metadata, seeds: mut names, keys, key_store, mut stamps, limits } =
+            options;
+        let keys = Arc::new(KeyChain::new(keys, key_store));
         let limits = limits.at_least_one();
         let reporter = Reporter::new(limits.report_every);
         let (udp_address, tcp_address) =
@@ -178,6 +183,7 @@ impl Cluster {
             me: id,
             connect_timeout: limits.connect_timeout,
             handshake_timeout: limits.handshake_timeout,
+            keys: Arc::clone(&keys),
         };
         let counters = Arc::new(Counters::default());
         let stopping = Arc::new(AtomicBool::new(false));
@@ -212,6 +218,7 @@ impl Cluster {
             stopping: Arc::clone(&stopping),
             counters: Arc::clone(&counters),
             waiting: Waiting::default(),
+            keys: KeyService { dialler: dialler.clone(), view: view.clone() },
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::run(acceptor, tcp));
@@ -223,7 +230,7 @@ impl Cluster {
             swim,
             clock,
             udp,
-            dialler,
+            dialler: dialler.clone(),
             exchange_timeout,
             commands: command_queue,
             stop: stop_receiver,
@@ -231,6 +238,7 @@ impl Cluster {
             incoming,
             incoming_sender,
             seeds: addresses,
+            keys: keys.follow(),
             to_store,
             stored,
             view: view_sender,
@@ -365,6 +373,19 @@ impl Cluster {
         more.iter().try_for_each(|name| seeds::check(name))?;
         self.inner.seeds.send_if_modified(|names| seeds::extend(names, more));
         Ok(())
+    }
+
+    /// The keys that it seals and opens with now.
+    pub fn keys(&self) -> Keyring {
+        self.inner.dialler.keys.ring()
+    }
+
+    /// Changes this member's keys, here and in its store. Streams that hang on a removed one end.
+    ///
+    /// # Errors
+    /// When the change makes no sense or cannot be kept. Nothing was changed.
+    pub async fn change_keys(&self, change: &Change) -> Result<(), ChangeKeysError> {
+        self.inner.dialler.keys.change(change).await.map(|_| ())
     }
 
     /// Opens a stream of one of the program's kinds (16 to 255). The dead can be dialled too, to learn whether they are.

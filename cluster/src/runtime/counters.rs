@@ -73,6 +73,14 @@ counters! {
     prefaces_late,
     /// Connections that sent something else than a preface, or too little.
     prefaces_malformed,
+    /// Connections closed because they are not sealed.
+    streams_unsealed,
+    /// Connections closed because they are sealed with a key that is not in the ring.
+    streams_unknown_key,
+    /// Connections closed because their seal is broken, or repeats an earlier one.
+    streams_bad_seal,
+    /// Requests about the keys that were served.
+    key_requests,
     /// Streams refused: of another cluster.
     refused_other_cluster,
     /// Streams refused: another member was meant.
@@ -94,7 +102,7 @@ impl Counters {
         match kind {
             StreamKind::Exchange => self.exchanges_dialled.add(1),
             StreamKind::Probe => self.probe_streams_dialled.add(1),
-            StreamKind::Reserved(_) | StreamKind::Application(_) => {}
+            StreamKind::Keys | StreamKind::Reserved(_) | StreamKind::Application(_) => {}
         }
     }
 
@@ -102,7 +110,7 @@ impl Counters {
         match kind {
             StreamKind::Exchange => self.exchanges_failed.add(1),
             StreamKind::Probe => self.probe_streams_failed.add(1),
-            StreamKind::Reserved(_) | StreamKind::Application(_) => {}
+            StreamKind::Keys | StreamKind::Reserved(_) | StreamKind::Application(_) => {}
         }
     }
 

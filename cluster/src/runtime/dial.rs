@@ -1,6 +1,6 @@
 //! Opening a stream to another member, and what can be said when that fails.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,7 +9,12 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::stream::{PeerStream, prepare};
+use super::{
+    key_chain::KeyChain,
+    sealed,
+    stream::{PeerStream, prepare},
+};
+use crate::keyring::{EntryName, Key};
 use crate::swim::wire::{Answer, ClusterHash, Preface, PrefaceError, Refusal, StreamKind};
 
 /// Whom to open a stream to.
@@ -90,9 +95,11 @@ pub enum OpenError {
         /// While doing what.
         step: Step,
     },
-    /// The connection stood and was closed before the answer to the preface: it has too many connections, or has just stopped. Retry
-    /// later.
-    #[error("{address} closed the connection instead of answering: {source}")]
+    /// The connection stood and was closed before the answer to the preface: it has too many connections, has just stopped, or does not
+    /// have the key that we seal with. Retry later.
+    #[error(
+        "{address} closed the connection instead of answering: it has too many, is stopping, or has other cluster keys ({source})"
+    )]
     Closed {
         /// Where.
         address: SocketAddr,
@@ -140,12 +147,13 @@ impl OpenError {
 }
 
 /// What every opening of a stream needs to know.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Dialler {
     pub(super) cluster: ClusterHash,
     pub(super) me: Uuid,
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
+    pub(super) keys: Arc<KeyChain>,
 }
 
 impl Dialler {
@@ -155,6 +163,18 @@ impl Dialler {
         address: SocketAddr,
         target: Option<Uuid>,
         kind: StreamKind,
+    ) -> Result<PeerStream, OpenError> {
+        let key = self.keys.ring().sealing().cloned();
+        self.open_with(address, target, kind, key).await
+    }
+
+    /// Seals the stream with this key, whatever the ring says.
+    pub(super) async fn open_with(
+        &self,
+        address: SocketAddr,
+        target: Option<Uuid>,
+        kind: StreamKind,
+        key: Option<Key>,
     ) -> Result<PeerStream, OpenError> {
         let mut tcp = match timeout(self.connect_timeout, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => tcp,
@@ -171,13 +191,20 @@ impl Dialler {
         let closed = |source| OpenError::Closed { address, source };
         prepare(&tcp).map_err(closed)?;
         let answer = timeout(self.handshake_timeout, async {
+            if let Some(key) = &key {
+                let (answer, channel) = sealed::dial(&mut tcp, key, &preface).await?;
+                return io::Result::Ok((answer, Some(channel)));
+            }
             tcp.write_all(&preface.encode()).await?;
             let mut answer = [0; Answer::LEN];
             tcp.read_exact(&mut answer).await?;
-            Ok(answer)
+            Ok((answer, None))
         });
-        let bytes = match answer.await {
-            Ok(bytes) => bytes.map_err(closed)?,
+        let (bytes, channel) = match answer.await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(OpenError::NotAMember { address, source: PrefaceError::Seal });
+            }
+            Ok(answered) => answered.map_err(closed)?,
             Err(_) => return Err(OpenError::TimedOut { address, step: Step::Preface }),
         };
         let answer = Answer::decode(&bytes).map_err(|source| OpenError::NotAMember { address, source })?;
@@ -191,7 +218,10 @@ impl Dialler {
             (Ok(version), _) if version < preface.versions.min || version > preface.versions.max => {
                 Err(OpenError::NotAMember { address, source: PrefaceError::Malformed })
             }
-            (Ok(version), _) => Ok(PeerStream::new(tcp, by, address, version)),
+            (Ok(version), _) => {
+                let leash = self.keys.leash(key.map_or(EntryName::Plain, |key| EntryName::Key(key.name())));
+                Ok(PeerStream::new(tcp, channel, leash, (by, address, version)))
+            }
         }
     }
 }

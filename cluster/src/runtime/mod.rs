@@ -14,8 +14,7 @@
 //! membership's own exchange, or one of the program's (kinds 16 to 255).
 //!
 //! The caller binds the sockets (one UDP and one TCP, the same port) and deals with the errors of that. Nothing here retries on the
-//! program's behalf but what the protocol retries; nothing here is sealed yet ([`PeerStream`] and the owner's two socket calls are the
-//! places where that will be done).
+//! program's behalf but what the protocol retries. Where there are keys, packets are sealed by the core and streams in `sealed`.
 
 mod accept;
 mod clock;
@@ -23,9 +22,12 @@ mod cluster;
 mod counters;
 mod dial;
 mod exchange;
+mod key_chain;
+mod key_request;
 mod options;
 mod owner;
 mod reporter;
+mod sealed;
 mod seeds;
 mod stamp;
 mod stream;
@@ -34,6 +36,8 @@ pub use accept::IncomingStream;
 pub use cluster::{Cluster, LeaveError, RequestError, StartError, Stopped, View};
 pub use counters::Metrics;
 pub use dial::{OpenError, Peer, Step};
+pub use key_chain::{ChangeKeysError, KeyFile, KeyStore, ReadKeysError};
+pub use key_request::{AskError, KeyReport, KeyRequest, ask};
 pub use options::{Limits, Options};
 pub use seeds::BadSeed;
 pub use stamp::{StampFile, StampStore};

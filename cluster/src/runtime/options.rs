@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::stamp::StampStore;
-use crate::swim;
+use super::{key_chain::KeyStore, stamp::StampStore};
+use crate::{keyring::Keyring, swim};
 
 /// Who this member is, how it behaves and where it looks for others.
 pub struct Options {
@@ -22,6 +22,10 @@ pub struct Options {
     pub metadata: Bytes,
     /// Where to look for others: `host:port`. Names are resolved afresh at every try.
     pub seeds: Vec<String>,
+    /// The keys that it seals and opens with; open by default.
+    pub keys: Keyring,
+    /// What keeps the ring when it changes; none by default: the next start is told again.
+    pub key_store: Option<Box<dyn KeyStore>>,
     /// What keeps this member's last stamp.
     pub stamps: Box<dyn StampStore>,
     /// The bounds of queues and slots.
@@ -38,6 +42,8 @@ impl Options {
             address,
             metadata: Bytes::new(),
             seeds: Vec::new(),
+            keys: Keyring::default(),
+            key_store: None,
             stamps: Box::new(stamps),
             limits: Limits::default(),
         }
@@ -51,6 +57,7 @@ impl std::fmt::Debug for Options {
             .field("id", &self.id)
             .field("address", &self.address)
             .field("seeds", &self.seeds)
+            .field("keys", &self.keys)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

@@ -30,7 +30,10 @@ use super::{
     reporter::Reporter,
     stamp::StampStore,
 };
-use crate::swim::{Event, Input, Output, Refused, Report, Stamp, State, Stats, StreamId, Swim, wire::StreamKind};
+use crate::{
+    keyring::Keyring,
+    swim::{Event, Input, Output, Refused, Report, Stamp, State, Stats, StreamId, Swim, wire::StreamKind},
+};
 
 /// Datagrams taken in one go before the other sources have their turn.
 const DATAGRAMS_AT_ONCE: usize = 64;
@@ -91,6 +94,7 @@ pub(super) struct Owner {
     pub(super) incoming: mpsc::Receiver<Incoming>,
     pub(super) incoming_sender: mpsc::Sender<Incoming>,
     pub(super) seeds: watch::Receiver<Vec<SocketAddr>>,
+    pub(super) keys: watch::Receiver<Keyring>,
     pub(super) to_store: mpsc::Sender<Stamp>,
     pub(super) stored: mpsc::Receiver<Stamp>,
     pub(super) view: watch::Sender<Arc<View>>,
@@ -137,6 +141,8 @@ impl Owner {
     pub(super) async fn run(mut self) {
         let mut buffer = vec![0; DATAGRAM];
         let mut refresh = Instant::now();
+        let keys = self.keys.borrow_and_update().clone();
+        self.feed(Input::Keys(keys));
         let seeds = self.seeds.borrow_and_update().clone();
         self.feed(Input::Seeds(seeds));
         loop {
@@ -167,6 +173,10 @@ impl Owner {
                 Ok(()) = self.seeds.changed() => {
                     let seeds = self.seeds.borrow_and_update().clone();
                     self.feed(Input::Seeds(seeds));
+                }
+                Ok(()) = self.keys.changed() => {
+                    let keys = self.keys.borrow_and_update().clone();
+                    self.feed(Input::Keys(keys));
                 }
                 _ = self.stop.changed() => break,
                 () = sleep_until(deadline.min(wake)) => {
@@ -356,7 +366,7 @@ impl Owner {
         // The channel is empty, so there is room.
         let _ = frames.try_send(Outgoing { frame, last: false });
         self.work.streams.insert(stream, frames);
-        let (dialler, limit) = (self.dialler, self.exchange_timeout);
+        let (dialler, limit) = (self.dialler.clone(), self.exchange_timeout);
         let (owner, counters) = (self.incoming_sender.clone(), Arc::clone(&self.counters));
         self.tasks.spawn(async move {
             match dialler.open(to, target, kind).await {

@@ -1,13 +1,17 @@
 //! A stream to another member, once the prefaces have been exchanged.
 //!
-//! It carries bytes both ways and says who is at the other end and in which version they talk. Today the bytes are those of the TCP
-//! stream; what seals them will stand here, and its users will not notice.
+//! It carries bytes both ways and says who is at the other end and in which version they talk. Where the members have keys, the bytes
+//! are sealed on their way (`sealed`), and the stream ends when its key is taken out of the ring; its users need not know.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -21,6 +25,9 @@ use tokio::{
     },
 };
 use uuid::Uuid;
+
+use super::sealed::{Channel, Opener, Sealer};
+use crate::keyring::EntryName;
 
 /// A stream on which nothing was heard for so long is asked for a sign of life by the system.
 const QUIET: Duration = Duration::from_secs(10);
@@ -42,19 +49,75 @@ pub(super) fn prepare(tcp: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether what a stream is sealed with (or that it is not) still is in the ring.
+#[derive(Debug)]
+pub(super) struct Leash {
+    /// What it hangs on.
+    pub(super) entry: EntryName,
+    cut: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+}
+
+impl Leash {
+    pub(super) fn new(entry: EntryName) -> Self {
+        Self { entry, cut: AtomicBool::new(false), reader: Mutex::new(None) }
+    }
+
+    /// Ends the stream: its reader wakes to an error, its writer meets one.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        let waker = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_whole(&self) -> bool {
+        self.check().is_ok()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.cut.load(Ordering::Acquire) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "its key was taken out of the ring"));
+        }
+        Ok(())
+    }
+
+    /// A reader waits.
+    fn wait(&self, context: &Context<'_>) -> io::Result<()> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reader.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *reader = Some(context.waker().clone());
+        }
+        drop(reader);
+        // It may have been cut in between.
+        self.check()
+    }
+}
+
 /// A stream whose two ends have told each other who they are. Without Nagle's delay; it ends by itself, within 40 s, when the other end's host
 /// is gone without a word.
 #[derive(Debug)]
 pub struct PeerStream {
     tcp: TcpStream,
+    opener: Option<Box<Opener>>,
+    sealer: Option<Box<Sealer>>,
+    leash: Arc<Leash>,
     peer: Uuid,
     address: SocketAddr,
     version: u8,
 }
 
 impl PeerStream {
-    pub(super) fn new(tcp: TcpStream, peer: Uuid, address: SocketAddr, version: u8) -> Self {
-        Self { tcp, peer, address, version }
+    pub(super) fn new(
+        tcp: TcpStream,
+        channel: Option<Channel>,
+        leash: Arc<Leash>,
+        (peer, address, version): (Uuid, SocketAddr, u8),
+    ) -> Self {
+        let (sealer, opener) = channel.map(|channel| (channel.sealer.into(), channel.opener.into())).unzip();
+        Self { tcp, opener, sealer, leash, peer, address, version }
     }
 
     /// The member at the other end, as it said.
@@ -72,10 +135,16 @@ impl PeerStream {
         self.version
     }
 
+    /// Whether it is sealed: then both ends hold the same key.
+    pub fn is_sealed(&self) -> bool {
+        self.sealer.is_some()
+    }
+
     /// The two directions, to be used by two tasks. Dropping the writer ends that direction.
     pub fn into_split(self) -> (PeerReader, PeerWriter) {
         let (reader, writer) = self.tcp.into_split();
-        (PeerReader { tcp: reader }, PeerWriter { tcp: writer })
+        let reader = PeerReader { tcp: reader, opener: self.opener, leash: Arc::clone(&self.leash) };
+        (reader, PeerWriter { tcp: writer, sealer: self.sealer, leash: self.leash })
     }
 }
 
@@ -83,12 +152,26 @@ impl PeerStream {
 #[derive(Debug)]
 pub struct PeerReader {
     tcp: OwnedReadHalf,
+    opener: Option<Box<Opener>>,
+    leash: Arc<Leash>,
 }
 
 /// The writing half of a [`PeerStream`].
 #[derive(Debug)]
 pub struct PeerWriter {
     tcp: OwnedWriteHalf,
+    sealer: Option<Box<Sealer>>,
+    leash: Arc<Leash>,
+}
+
+impl Drop for PeerWriter {
+    /// The end of a sealed direction is a record, so that nobody else can make one.
+    fn drop(&mut self) {
+        if let Some(end) = self.sealer.as_mut().and_then(|sealer| sealer.last_words()) {
+            // A socket that is full right now belongs to a peer that does not read.
+            let _ = self.tcp.try_write(end);
+        }
+    }
 }
 
 macro_rules! reads {
@@ -99,7 +182,16 @@ macro_rules! reads {
                 context: &mut Context<'_>,
                 buffer: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.tcp).poll_read(context, buffer)
+                let Self { tcp, opener, leash, .. } = &mut *self;
+                leash.check()?;
+                let read = match opener {
+                    None => Pin::new(tcp).poll_read(context, buffer),
+                    Some(opener) => opener.poll_read(tcp, context, buffer),
+                };
+                if read.is_pending() {
+                    leash.wait(context)?;
+                }
+                read
             }
         }
     };
@@ -113,15 +205,25 @@ macro_rules! writes {
                 context: &mut Context<'_>,
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.tcp).poll_write(context, bytes)
+                let Self { tcp, sealer, leash, .. } = &mut *self;
+                leash.check()?;
+                match sealer {
+                    None => Pin::new(tcp).poll_write(context, bytes),
+                    Some(sealer) => sealer.poll_write(tcp, context, &[IoSlice::new(bytes)]),
+                }
             }
 
             fn poll_write_vectored(
                 mut self: Pin<&mut Self>,
                 context: &mut Context<'_>,
-                slices: &[io::IoSlice<'_>],
+                slices: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.tcp).poll_write_vectored(context, slices)
+                let Self { tcp, sealer, leash, .. } = &mut *self;
+                leash.check()?;
+                match sealer {
+                    None => Pin::new(tcp).poll_write_vectored(context, slices),
+                    Some(sealer) => sealer.poll_write(tcp, context, slices),
+                }
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -129,11 +231,19 @@ macro_rules! writes {
             }
 
             fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.tcp).poll_flush(context)
+                let Self { tcp, sealer, .. } = &mut *self;
+                match sealer {
+                    None => Pin::new(tcp).poll_flush(context),
+                    Some(sealer) => sealer.poll_flush(tcp, context),
+                }
             }
 
             fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.tcp).poll_shutdown(context)
+                let Self { tcp, sealer, .. } = &mut *self;
+                match sealer {
+                    None => Pin::new(tcp).poll_shutdown(context),
+                    Some(sealer) => sealer.poll_shutdown(tcp, context),
+                }
             }
         }
     };

@@ -17,7 +17,9 @@ pub enum StreamKind {
     Exchange,
     /// The membership asks whether a member lives that does not answer datagrams (1).
     Probe,
-    /// Of a later version of the protocol (2 to 15); not for us.
+    /// Somebody who holds a key asks about the ring, or to change it (2). Only sealed.
+    Keys,
+    /// Of a later version of the protocol (3 to 15); not for us.
     Reserved(u8),
     /// The program's own (16 to 255).
     Application(u8),
@@ -33,7 +35,8 @@ impl StreamKind {
         match byte {
             0 => Self::Exchange,
             1 => Self::Probe,
-            2..16 => Self::Reserved(byte),
+            2 => Self::Keys,
+            3..16 => Self::Reserved(byte),
             16.. => Self::Application(byte),
         }
     }
@@ -44,6 +47,7 @@ impl StreamKind {
         match self {
             Self::Exchange => 0,
             Self::Probe => 1,
+            Self::Keys => 2,
             Self::Reserved(byte) | Self::Application(byte) => byte,
         }
     }
@@ -254,6 +258,9 @@ pub enum PrefaceError {
     /// The rest is not as it should be.
     #[error("the head of the stream is malformed")]
     Malformed,
+    /// It is sealed otherwise than with our key.
+    #[error("its answer is not sealed with our key")]
+    Seal,
 }
 
 #[cfg(test)]

@@ -1,0 +1,552 @@
+//! Sealed streams: the handshake that both sides pass only with the same key, and the records that follow.
+//!
+//! ```text
+//!   dialler                                                  acceptor
+//!     | -- head (key's name, cluster), e, sealed Preface -----> |   closed without a word if the key or the seal is unknown
+//!     | <----------------------------------- e, sealed Answer --|
+//!     | -- empty record ---------------------------------------> |   only now is the dialler known to be no echo of an earlier one
+//!     | <== records: length, sealed bytes ====================> |   an empty one ends its direction
+//! ```
+//!
+//! The handshake is Noise's `NNpsk0` (T. Perrin, "The Noise Protocol Framework", revision 34): the cluster's key proves membership,
+//! ephemeral keys of both sides make session keys that the cluster's key alone does not give away, not even afterwards. Each direction
+//! has its own key and counts its records, so what is repeated, left out, cut off, reordered or sent back to where it came from does not
+//! open.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use snow::{Builder, HandshakeState, StatelessTransportState};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::{
+    keyring::{Key, KeyName},
+    swim::wire::{Answer, ClusterHash, Preface},
+};
+
+/// `MSTS`, as `MSTR` at the head of streams that are not sealed.
+pub(super) const MAGIC: [u8; 4] = *b"MSTS";
+
+const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+/// Magic, format, three bytes of zero, cluster, name of the key. All of it is authenticated by the handshake.
+const HEAD: usize = 24;
+const FORMAT: u8 = 1;
+const EPHEMERAL: usize = 32;
+const TAG: usize = 16;
+/// What the dialler sends first.
+pub(super) const FIRST: usize = HEAD + EPHEMERAL + Preface::LEN + TAG;
+const SECOND: usize = EPHEMERAL + Answer::LEN + TAG;
+const LENGTH: usize = 2;
+/// Longest record: what its length can say, and what Noise allows.
+const RECORD: usize = 65_535;
+/// First size of a reader's buffer; it grows when a record is longer.
+const INBOX: usize = 16 * 1024;
+
+/// Why a handshake came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HandshakeError {
+    #[error("the head of the stream is malformed")]
+    Malformed,
+    #[error("it belongs to a cluster of another name")]
+    OtherCluster,
+    #[error("it is sealed with a key that is not in the ring")]
+    UnknownKey,
+    #[error("the seal is broken")]
+    BadSeal,
+}
+
+impl From<HandshakeError> for io::Error {
+    fn from(error: HandshakeError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+fn bad_seal<E>(_: E) -> HandshakeError {
+    HandshakeError::BadSeal
+}
+
+fn builder<'a>(key: &'a Key, head: &'a [u8]) -> Result<Builder<'a>, HandshakeError> {
+    let builder = Builder::new(PATTERN.parse().map_err(bad_seal)?);
+    builder.psk(0, key.streams()).map_err(bad_seal)?.prologue(head).map_err(bad_seal)
+}
+
+/// The dialler's side: sends the preface, hears the answer. If that is a yes, proves itself.
+pub(super) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
+    tcp: &mut S,
+    key: &Key,
+    preface: &Preface,
+) -> io::Result<([u8; Answer::LEN], Channel)> {
+    let mut first = [0; FIRST];
+    first[..4].copy_from_slice(&MAGIC);
+    first[4] = FORMAT;
+    first[8..16].copy_from_slice(&preface.cluster.to_bits().to_le_bytes());
+    first[16..HEAD].copy_from_slice(&key.name().0);
+    let (head, body) = first.split_at_mut(HEAD);
+    let mut noise = builder(key, head)?.build_initiator().map_err(bad_seal)?;
+    noise.write_message(&preface.encode(), body).map_err(bad_seal)?;
+    tcp.write_all(&first).await?;
+
+    let mut second = [0; SECOND];
+    tcp.read_exact(&mut second).await?;
+    let mut answer = [0; Answer::LEN];
+    noise.read_message(&second, &mut answer).map_err(bad_seal)?;
+    let mut channel = Channel::of(noise)?;
+    if answer[4] != 0 {
+        channel.sealer.seal(&[])?;
+        tcp.write_all(&channel.sealer.out).await?;
+        channel.sealer.out.clear();
+    }
+    Ok((answer, channel))
+}
+
+/// A dialler that was heard, and waits for its answer.
+pub(super) struct Heard {
+    noise: Box<HandshakeState>,
+}
+
+impl Heard {
+    /// The key that the first bytes of a stream name.
+    pub(super) fn key_name(first: &[u8; FIRST], cluster: ClusterHash) -> Result<KeyName, HandshakeError> {
+        let (mut theirs, mut name) = ([0; 8], [0; KeyName::LEN]);
+        theirs.copy_from_slice(&first[8..16]);
+        name.copy_from_slice(&first[16..HEAD]);
+        if first[..4] != MAGIC || first[4] != FORMAT || first[5..8] != [0; 3] {
+            return Err(HandshakeError::Malformed);
+        }
+        if theirs != cluster.to_bits().to_le_bytes() {
+            return Err(HandshakeError::OtherCluster);
+        }
+        Ok(KeyName(name))
+    }
+
+    /// Opens the preface.
+    pub(super) fn open(first: &[u8; FIRST], key: &Key) -> Result<(Self, [u8; Preface::LEN]), HandshakeError> {
+        let (head, body) = first.split_at(HEAD);
+        let mut noise = builder(key, head)?.build_responder().map_err(bad_seal)?;
+        let mut preface = [0; Preface::LEN];
+        noise.read_message(body, &mut preface).map_err(bad_seal)?;
+        Ok((Self { noise: Box::new(noise) }, preface))
+    }
+
+    /// Answers. If the answer is a yes, waits until the dialler has proved itself.
+    pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+        mut self,
+        tcp: &mut S,
+        answer: &[u8; Answer::LEN],
+    ) -> io::Result<Channel> {
+        let mut second = [0; SECOND];
+        self.noise.write_message(answer, &mut second).map_err(bad_seal)?;
+        tcp.write_all(&second).await?;
+        let mut channel = Channel::of(*self.noise)?;
+        if answer[4] != 0 {
+            let mut proof = [0; LENGTH + TAG];
+            tcp.read_exact(&mut proof).await?;
+            channel.opener.open(&proof[LENGTH..])?;
+            if proof[..LENGTH] != [TAG as u8, 0] || !channel.opener.ended {
+                return Err(HandshakeError::BadSeal.into());
+            }
+            channel.opener.ended = false;
+        }
+        Ok(channel)
+    }
+}
+
+/// Both directions of a stream whose handshake is done.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) sealer: Sealer,
+    pub(super) opener: Opener,
+}
+
+impl Channel {
+    fn of(noise: HandshakeState) -> Result<Self, HandshakeError> {
+        let noise = Arc::new(noise.into_stateless_transport_mode().map_err(bad_seal)?);
+        let sealer = Sealer { noise: Arc::clone(&noise), next: 0, out: Vec::new(), written: 0, taken: 0, ended: false };
+        Ok(Self {
+            sealer,
+            opener: Opener {
+                noise,
+                next: 0,
+                inbox: Vec::new(),
+                from: 0,
+                to: 0,
+                plain: Vec::new(),
+                given: 0,
+                ended: false,
+            },
+        })
+    }
+}
+
+/// Writes records.
+#[derive(Debug)]
+pub(super) struct Sealer {
+    noise: Arc<StatelessTransportState>,
+    next: u64,
+    /// Sealed and not yet written: at most one record, and the end behind it.
+    out: Vec<u8>,
+    written: usize,
+    /// Of the caller's bytes how many are in `out`; the caller hears of them once they are written.
+    taken: usize,
+    ended: bool,
+}
+
+impl Sealer {
+    fn seal(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let begin = self.out.len();
+        let length = bytes.len() + TAG;
+        self.out.resize(begin + LENGTH + length, 0);
+        let (head, body) = self.out[begin..].split_at_mut(LENGTH);
+        head.copy_from_slice(&u16::try_from(length).map_err(io::Error::other)?.to_le_bytes());
+        self.noise.write_message(self.next, bytes, body).map_err(io::Error::other)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    fn poll_drain<W: AsyncWrite + Unpin>(&mut self, tcp: &mut W, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            match ready!(Pin::new(&mut *tcp).poll_write(context, &self.out[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.written += n,
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes what fits into a record. Like a plain stream, it is done when the bytes are with the system; a caller that gives up
+    /// half-way has a stream whose other end may see them all the same.
+    pub(super) fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        tcp: &mut W,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        ready!(self.poll_drain(tcp, context))?;
+        if self.taken == 0 && offered > 0 {
+            if self.ended {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let room = RECORD - TAG;
+            let mut filled = slices.iter().filter(|slice| !slice.is_empty());
+            match (filled.next(), filled.next()) {
+                (Some(only), None) => {
+                    let bytes = &only[..only.len().min(room)];
+                    self.seal(bytes)?;
+                    self.taken = bytes.len();
+                }
+                _ => {
+                    let mut bytes = Vec::with_capacity(offered.min(room));
+                    for slice in slices {
+                        bytes.extend_from_slice(&slice[..slice.len().min(room - bytes.len())]);
+                    }
+                    self.seal(&bytes)?;
+                    self.taken = bytes.len();
+                }
+            }
+            ready!(self.poll_drain(tcp, context))?;
+        }
+        Poll::Ready(Ok(std::mem::take(&mut self.taken).min(offered)))
+    }
+
+    pub(super) fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        tcp: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(tcp, context))?;
+        Pin::new(tcp).poll_flush(context)
+    }
+
+    pub(super) fn poll_shutdown<W: AsyncWrite + Unpin>(
+        &mut self,
+        tcp: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.end()?;
+        ready!(self.poll_drain(tcp, context))?;
+        Pin::new(tcp).poll_shutdown(context)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if !self.ended {
+            self.ended = true;
+            self.seal(&[])?;
+        }
+        Ok(())
+    }
+
+    /// What a writer that is dropped still has to say, if it can be said at once.
+    pub(super) fn last_words(&mut self) -> Option<&[u8]> {
+        let unfinished = self.written < self.out.len();
+        (!unfinished && !self.ended && self.end().is_ok()).then_some(&self.out)
+    }
+}
+
+/// Reads records.
+#[derive(Debug)]
+pub(super) struct Opener {
+    noise: Arc<StatelessTransportState>,
+    next: u64,
+    inbox: Vec<u8>,
+    /// What has arrived and is not yet opened is `inbox[from..to]`.
+    from: usize,
+    to: usize,
+    plain: Vec<u8>,
+    given: usize,
+    /// The other side has ended its direction.
+    ended: bool,
+}
+
+impl Opener {
+    fn open(&mut self, record: &[u8]) -> io::Result<()> {
+        let length = record.len().checked_sub(TAG).ok_or(HandshakeError::BadSeal)?;
+        self.plain.resize(length, 0);
+        self.given = 0;
+        self.noise.read_message(self.next, record, &mut self.plain).map_err(bad_seal)?;
+        self.next += 1;
+        self.ended = length == 0;
+        Ok(())
+    }
+
+    /// Opens the next record if it has arrived whole.
+    fn take(&mut self) -> io::Result<bool> {
+        let Some([low, high]) = self.inbox[self.from..self.to].first_chunk() else { return Ok(false) };
+        let length = usize::from(u16::from_le_bytes([*low, *high]));
+        let begin = self.from + LENGTH;
+        if self.to < begin + length {
+            let missing = (LENGTH + length).saturating_sub(self.inbox.len());
+            self.inbox.resize(self.inbox.len() + missing, 0);
+            return Ok(false);
+        }
+        let inbox = std::mem::take(&mut self.inbox);
+        let opened = self.open(&inbox[begin..begin + length]);
+        self.inbox = inbox;
+        self.from = begin + length;
+        opened.map(|()| true)
+    }
+
+    /// An end without its record is an error: somebody cut the stream.
+    pub(super) fn poll_read<R: AsyncRead + Unpin>(
+        &mut self,
+        tcp: &mut R,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.given < self.plain.len() {
+                let left = &self.plain[self.given..];
+                let n = left.len().min(buffer.remaining());
+                buffer.put_slice(&left[..n]);
+                self.given += n;
+                return Poll::Ready(Ok(()));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if self.inbox.is_empty() {
+                self.inbox.resize(INBOX, 0);
+            }
+            if self.take()? {
+                continue;
+            }
+            if self.from > 0 {
+                self.inbox.copy_within(self.from..self.to, 0);
+                (self.from, self.to) = (0, self.to - self.from);
+            }
+            let mut arriving = ReadBuf::new(&mut self.inbox[self.to..]);
+            ready!(Pin::new(&mut *tcp).poll_read(context, &mut arriving))?;
+            match arriving.filled().len() {
+                0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                n => self.to += n,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::swim::wire::{Refusal, StreamKind};
+
+    const CLUSTER: ClusterHash = ClusterHash::from_bits(7);
+
+    fn key() -> Key {
+        Key::new([1; 32])
+    }
+
+    fn preface() -> Preface {
+        Preface::new(StreamKind::Application(20), CLUSTER, Uuid::from_u128(1), None)
+    }
+
+    fn yes() -> [u8; Answer::LEN] {
+        preface().answer(CLUSTER, Uuid::from_u128(2)).encode()
+    }
+
+    /// The acceptor's side on these bytes.
+    async fn accept(
+        mut there: DuplexStream,
+        key: &Key,
+        answer: [u8; Answer::LEN],
+    ) -> io::Result<(Channel, DuplexStream)> {
+        let mut first = [0; FIRST];
+        there.read_exact(&mut first).await?;
+        if Heard::key_name(&first, CLUSTER)? != key.name() {
+            return Err(HandshakeError::UnknownKey.into());
+        }
+        let (heard, bytes) = Heard::open(&first, key)?;
+        assert_eq!(Preface::decode(&bytes).map_err(io::Error::other)?, preface());
+        Ok((heard.answer(&mut there, &answer).await?, there))
+    }
+
+    async fn pair() -> ((Channel, DuplexStream), (Channel, DuplexStream)) {
+        let (mut here, there) = duplex(1 << 20);
+        let (dialler, acceptor) = (key(), key());
+        let (preface, accepting) = (preface(), accept(there, &acceptor, yes()));
+        let (dialled, accepted) = tokio::join!(dial(&mut here, &dialler, &preface), accepting);
+        ((dialled.unwrap().1, here), accepted.unwrap())
+    }
+
+    /// Seals these, one record each.
+    fn records(channel: &mut Channel, all: &[&[u8]]) -> Vec<Vec<u8>> {
+        let seal = |bytes: &&[u8]| {
+            channel.sealer.seal(bytes).unwrap();
+            std::mem::take(&mut channel.sealer.out)
+        };
+        all.iter().map(seal).collect()
+    }
+
+    /// Everything that comes out until the end.
+    async fn read(opener: &mut Opener, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let (mut bytes, mut out) = (bytes, Vec::new());
+        loop {
+            let mut chunk = [0; 7];
+            let n = std::future::poll_fn(|context| {
+                let mut buffer = ReadBuf::new(&mut chunk);
+                let read = ready!(opener.poll_read(&mut bytes, context, &mut buffer));
+                Poll::Ready(read.map(|()| buffer.filled().len()))
+            });
+            match n.await? {
+                0 => return Ok(out),
+                n => out.extend_from_slice(&chunk[..n]),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn both_sides_hold_the_key_or_nothing_is_said() {
+        let ((mut here, _), (mut there, _)) = pair().await;
+        let sent = records(&mut here, &[b"one", b"two", b""]).concat();
+        assert_eq!(read(&mut there.opener, &sent).await.unwrap(), b"onetwo");
+        let sent = records(&mut there, &[b"back", b""]).concat();
+        assert_eq!(read(&mut here.opener, &sent).await.unwrap(), b"back");
+
+        let (mut here, there) = duplex(1024);
+        let (other, preface, mine) = (Key::new([2; 32]), preface(), key());
+        let (dialled, accepted) = tokio::join!(dial(&mut here, &other, &preface), accept(there, &mine, yes()));
+        assert_eq!(dialled.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(accepted.unwrap_err().to_string(), HandshakeError::UnknownKey.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_sealed_and_needs_no_proof() {
+        let (mut here, there) = duplex(1024);
+        let no = Answer::refuse(Refusal::Busy, Uuid::from_u128(2)).encode();
+        let (key, preface) = (key(), preface());
+        let (dialled, accepted) = tokio::join!(dial(&mut here, &key, &preface), accept(there, &key, no));
+        assert_eq!(Answer::decode(&dialled.unwrap().0).unwrap().verdict, Err(Refusal::Busy));
+        assert!(accepted.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_was_heard_before_opens_nothing() {
+        let (mut here, mut there) = duplex(1 << 16);
+        let (key, preface) = (key(), preface());
+        let mut first = [0; FIRST];
+        {
+            let dialling = dial(&mut here, &key, &preface);
+            tokio::select! { _ = dialling => panic!("nobody answers"), read = there.read_exact(&mut first) => read.unwrap() };
+        }
+        // Somebody who listened sends it again. The acceptor answers, and waits for a proof that cannot be given.
+        let (mut thief, there) = duplex(1 << 16);
+        thief.write_all(&first).await.unwrap();
+        thief.write_all(&[16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]).await.unwrap();
+        let error = accept(there, &key, yes()).await.unwrap_err();
+        assert_eq!(error.to_string(), HandshakeError::BadSeal.to_string());
+        // With one bit turned it is not even answered.
+        for at in 0..FIRST {
+            let mut bent = first;
+            bent[at] ^= 4;
+            let heard =
+                Heard::key_name(&bent, CLUSTER).map(|name| name == key.name() && Heard::open(&bent, &key).is_ok());
+            assert!(!matches!(heard, Ok(true)), "byte {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_changed_cut_repeated_swapped_left_out_or_sent_back_does_not_open() {
+        let broken = |bytes: Vec<u8>, back: bool| async move {
+            let ((mut here, _), (mut there, _)) = pair().await;
+            // Same keys for each case would need the same randomness, so each case is made on a pair of its own.
+            let sent = records(&mut here, &[b"one", b"two", b""]);
+            let bytes: Vec<u8> = bytes.iter().flat_map(|at| sent[usize::from(*at)].clone()).collect();
+            read(if back { &mut here.opener } else { &mut there.opener }, &bytes).await
+        };
+        assert_eq!(broken(vec![0, 1, 2], false).await.unwrap(), b"onetwo");
+        for wrong in [vec![1, 0, 2], vec![0, 0, 1, 2], vec![0, 2], vec![1, 2], vec![2]] {
+            let error = broken(wrong.clone(), false).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{wrong:?}");
+        }
+        assert_eq!(broken(vec![0, 1], false).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "cut");
+        assert_eq!(broken(vec![0, 1, 2], true).await.unwrap_err().kind(), io::ErrorKind::InvalidData, "sent back");
+        for at in 0..19 + 2 {
+            let ((mut here, _), (mut there, _)) = pair().await;
+            let mut sent = records(&mut here, &[b"one", b""]).concat();
+            sent[at] ^= 1;
+            assert!(read(&mut there.opener, &sent).await.is_err(), "byte {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_writes_are_cut_into_records_and_come_out_whole() {
+        let ((mut here, mut near), (mut there, mut far)) = pair().await;
+        let all: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        let mut rest = all.as_slice();
+        let writing = async {
+            while !rest.is_empty() {
+                let (a, b) = rest.split_at(rest.len() / 3);
+                let slices = [IoSlice::new(a), IoSlice::new(&[]), IoSlice::new(b)];
+                let n = std::future::poll_fn(|context| here.sealer.poll_write(&mut near, context, &slices)).await?;
+                rest = &rest[n..];
+            }
+            std::future::poll_fn(|context| here.sealer.poll_shutdown(&mut near, context)).await
+        };
+        let reading = async {
+            let mut out = Vec::new();
+            loop {
+                let mut chunk = [0; 10_000];
+                let n = std::future::poll_fn(|context| {
+                    let mut buffer = ReadBuf::new(&mut chunk);
+                    let read = ready!(there.opener.poll_read(&mut far, context, &mut buffer));
+                    Poll::Ready(read.map(|()| buffer.filled().len()))
+                });
+                match n.await? {
+                    0 => return io::Result::Ok(out),
+                    n => out.extend_from_slice(&chunk[..n]),
+                }
+            }
+        };
+        let (written, read) = tokio::join!(writing, reading);
+        written.unwrap();
+        assert!(read.unwrap() == all);
+    }
+}
