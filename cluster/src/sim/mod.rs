@@ -59,7 +59,7 @@ pub use trial::{CONVERGES_WITHIN, EQUAL_WITHIN, Outcome, trial};
 pub use watch::{Happening, Record, Watch};
 
 use crate::keyring::Keyring;
-use crate::swim::{Config, Identity, Input, Output, Refused, Stamp, Swim};
+use crate::swim::{Config, ConfigError, Identity, Input, Output, Refused, Snapshot, Stamp, Swim};
 use crate::time::Now;
 use host::Hold;
 use network::nanos;
@@ -204,21 +204,54 @@ impl<W: Watch> Sim<W> {
         let _ = self.ask(host, Input::Seeds(seeds));
     }
 
+    /// Starts all hosts that are down as members who know each other already, as a group that has been there for a while. They share
+    /// what they know alike, so that large groups fit into memory. Nothing is told to the watcher but that they started.
+    pub fn start_acquainted(&mut self) {
+        let hosts: Vec<usize> = (0..self.hosts.len()).filter(|host| !self.hosts[*host].is_up()).collect();
+        let identities: Vec<Identity> = hosts
+            .iter()
+            .map(|host| {
+                let stamp = Stamp::at(self.now(*host).wall).max(self.hosts[*host].disk.next());
+                let boot = self.rng.random();
+                let place = &mut self.hosts[*host];
+                place.disk_before = std::mem::replace(&mut place.disk, stamp);
+                let (id, address, metadata) = (place.id, place.address, place.metadata.clone());
+                Identity { id, boot, address, metadata, last_stamp: stamp }
+            })
+            .collect();
+        let all = Snapshot::of(&identities);
+        for (host, identity) in hosts.into_iter().zip(identities) {
+            let (id, boot, stamp) = (identity.id, identity.boot, identity.last_stamp);
+            let (seed, now, config) = (self.rng.random(), self.now(host), self.config.clone());
+            self.put_in(host, boot, Swim::seeded(config, identity, seed, now, &all));
+            self.watch.note(self.time(), &Happening::Persisted { host, id, stamp });
+            // Plans its first wake, too.
+            let keys = self.hosts[host].keys.clone();
+            let _ = self.step(host, if keys.is_open() { Input::Tick } else { Input::Keys(keys) });
+        }
+    }
+
     /// A process for a host; nothing of its first outputs is performed yet.
     fn create(&mut self, host: usize) {
         let (seed, boot) = (self.rng.random(), self.rng.random());
         let now = self.now(host);
         let config = self.config.clone();
+        let place = &self.hosts[host];
+        let (id, address, metadata) = (place.id, place.address, place.metadata.clone());
+        let identity = Identity { id, boot, address, metadata, last_stamp: place.disk };
+        self.put_in(host, boot, Swim::new(config, identity, seed, now));
+    }
+
+    fn put_in(&mut self, host: usize, boot: u64, made: Result<Swim, ConfigError>) {
         let place = &mut self.hosts[host];
         place.starts += 1;
         place.left = false;
-        let (id, address, metadata) = (place.id, place.address, place.metadata.clone());
-        let identity = Identity { id, boot, address, metadata, last_stamp: place.disk };
-        match Swim::new(config, identity, seed, now) {
+        match made {
             Ok(swim) => place.swim = Some(swim),
             Err(error) => panic!("the settings of this run cannot work: {error}"),
         }
-        self.listens.insert(address, host);
+        let id = place.id;
+        self.listens.insert(place.address, host);
         self.watch.note(self.time(), &Happening::Started { host, id, boot });
     }
 

@@ -55,8 +55,25 @@ type Run = Sim<(Record, Checks)>;
 
 fn judge(seed: u64) -> Result<Outcome, String> {
     let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let (mut sim, faults) = spoil(seed, &mut chance)?;
-    let converged_in = converges(&mut sim, CONVERGES_WITHIN)?;
+    let (mut sim, history) = spoil(seed, &mut chance)?;
+    let converged_in = calm_down(&mut sim).map_err(|broken| format!("{broken}\nafter: {history:?}"))?;
+    let mut faults = BTreeMap::new();
+    for (_, fault) in history {
+        *faults.entry(fault).or_default() += 1;
+    }
+    Ok(Outcome {
+        fingerprint: sim.watch.0.fingerprint(),
+        sent: sim.watch.0.sent,
+        lost: sim.watch.0.lost,
+        steps: sim.steps(),
+        faults,
+        converged_in,
+    })
+}
+
+/// What must be once all is repaired; how long it took until all agreed.
+fn calm_down(sim: &mut Run) -> Result<Duration, String> {
+    let converged_in = converges(sim, CONVERGES_WITHIN)?;
     sim.run(CONVERGES_WITHIN.saturating_sub(converged_in));
     sim.agree().map_err(|difference| format!("they agreed, and then not: {difference}"))?;
     let calm_since = sim.watch.0.events.len();
@@ -74,18 +91,11 @@ fn judge(seed: u64) -> Result<Outcome, String> {
     let now = sim.time();
     sim.watch.1.calm(now);
     sim.watch.1.verdict()?;
-    Ok(Outcome {
-        fingerprint: sim.watch.0.fingerprint(),
-        sent: sim.watch.0.sent,
-        lost: sim.watch.0.lost,
-        steps: sim.steps(),
-        faults,
-        converged_in,
-    })
+    Ok(converged_in)
 }
 
 /// The part of a run in which things go wrong, and are repaired at its end.
-fn spoil(seed: u64, chance: &mut Xoshiro256PlusPlus) -> Result<(Run, BTreeMap<Fault, u64>), String> {
+fn spoil(seed: u64, chance: &mut Xoshiro256PlusPlus) -> Result<(Run, Vec<(Duration, Fault)>), String> {
     let config = Config::local("random");
     let watch = (Record::default(), Checks::all(&config));
     let mut sim = Sim::new(config, seed, watch);
@@ -97,10 +107,10 @@ fn spoil(seed: u64, chance: &mut Xoshiro256PlusPlus) -> Result<(Run, BTreeMap<Fa
     // Everybody knows everybody once: after that, seeds are a help and not a need.
     sim.run(Duration::from_secs(5));
     sim.agree().map_err(|difference| format!("at the start: {difference}"))?;
-    let mut faults = BTreeMap::new();
+    let mut faults = Vec::new();
     for _ in 0..FAULTS {
         if let Some(fault) = sim.random_fault(chance) {
-            *faults.entry(fault).or_default() += 1;
+            faults.push((sim.time(), fault));
         }
         sim.run(Duration::from_millis(chance.random_range(100..6_000)));
     }
@@ -109,8 +119,10 @@ fn spoil(seed: u64, chance: &mut Xoshiro256PlusPlus) -> Result<(Run, BTreeMap<Fa
         sim.take_turns(host, None);
     }
     // In every other run the seeds are forgotten: the two halves must find each other by the dead that they remember. Not when somebody
-    // moved: half a cluster that moved while it was cut off is at places that nobody can know.
-    if seed.is_multiple_of(2) && !faults.contains_key(&Fault::RestartElsewhere) {
+    // moved or left: half a cluster that moved while it was cut off is at places that nobody can know, and nobody looks for one that
+    // left and came back among others.
+    let needed = |fault: &Fault| matches!(fault, Fault::RestartElsewhere | Fault::Leave);
+    if seed.is_multiple_of(2) && !faults.iter().any(|(_, fault)| needed(fault)) {
         for host in sim.up() {
             if sim.host(host).swim.as_ref().is_some_and(Swim::is_synced) {
                 // Refused by none: those who leave have seeds no more than others.

@@ -42,7 +42,7 @@ pub struct Config {
     pub lifeguard: Lifeguard,
     /// How often news go out by themselves, beside the probes that carry them.
     pub gossip_interval: Duration,
-    /// To how many members each time.
+    /// To how many members each time. With 0 news only ride on probes and their answers, as in SWIM's paper, and take longer.
     pub gossip_fanout: usize,
     /// Each piece of news is sent `retransmit_multiplier * ceil(ln(n + 1))` times.
     pub retransmit_multiplier: u32,
@@ -235,7 +235,6 @@ impl Config {
             ("suspicion_multiplier", self.suspicion_multiplier as usize),
             ("suspicion_max_multiplier", self.suspicion_max_multiplier as usize),
             ("retransmit_multiplier", self.retransmit_multiplier as usize),
-            ("gossip_fanout", self.gossip_fanout),
             ("max_members", self.max_members),
             ("broadcast_queue", self.broadcast_queue),
         ] {
@@ -352,8 +351,8 @@ mod tests {
         assert!(matches!(too_long.validate(), Err(ConfigError::ProbeTimeout { .. })));
         let nameless = Config { cluster: String::new(), ..lan.clone() };
         assert!(matches!(nameless.validate(), Err(ConfigError::ClusterName { len: 0 })));
-        let silent = Config { gossip_fanout: 0, ..lan.clone() };
-        assert_eq!(silent.validate(), Err(ConfigError::Zero { name: "gossip_fanout" }));
+        let hasty = Config { suspicion_multiplier: 0, ..lan.clone() };
+        assert_eq!(hasty.validate(), Err(ConfigError::Zero { name: "suspicion_multiplier" }));
         let spinning = Config { gossip_interval: Duration::ZERO, ..lan.clone() };
         assert_eq!(spinning.validate(), Err(ConfigError::TooShort { name: "gossip_interval" }));
         let forgetful = Config { tombstone_ttl: Duration::from_secs(60), ..lan.clone() };

@@ -161,7 +161,7 @@ fn the_suspect_hears_it_first() {
         // The word itself has gone round; what follows is for the suspect's sake.
         run(&mut swim, 20, 2_000, everybody);
         let mut told = Vec::new();
-        for ms in (2_010..3_800).step_by(10) {
+        for ms in (2_010..6_000).step_by(10) {
             swim.handle(now(ms), Input::Tick).expect("never refused");
             let said = sent(&outputs(&mut swim));
             for (_, words) in said.iter().filter(|(to, _)| *to == 2) {

@@ -142,6 +142,8 @@ pub struct Swim {
     news: Dissemination,
     /// Whether the gossip tick is running: only while there is something to tell somebody.
     gossip_runs: bool,
+    /// Whether it has rested since it ran last.
+    gossip_rests: bool,
     seen: Seen,
     seals: Seals,
     streams: Streams,
@@ -188,6 +190,7 @@ impl Swim {
             suspicions: Suspicions::default(),
             news: Dissemination::new(config.broadcast_queue, config.broadcast_age),
             gossip_runs: false,
+            gossip_rests: true,
             seen: Seen::default(),
             seals: Seals::default(),
             streams: Streams::default(),
@@ -254,10 +257,19 @@ impl Swim {
             self.handle_timer(now, due, timer);
         }
         let to_tell = !self.news.is_empty() && !self.roster.is_empty() && !self.leaving.is_over();
-        if to_tell && !self.gossip_runs {
+        let ticks = self.config.gossip_fanout > 0 || self.leaving.has_begun();
+        if to_tell && ticks && !self.gossip_runs {
             self.gossip_runs = true;
-            let wait = self.jittered(self.config.gossip_interval);
+            let mut wait = self.jittered(self.config.gossip_interval);
+            if self.gossip_rests {
+                // As if the tick had gone on all the time: news that met a full wait at every member would travel in steps of it, and
+                // take half as long again to reach all (docs/benchmarks/papers.md).
+                self.gossip_rests = false;
+                wait = wait.mul_f64(self.rng.random_range(0.0..1.0));
+            }
             self.timers.set(now.mono + wait, Timer::Gossip);
+        } else if !self.gossip_runs {
+            self.gossip_rests = true;
         }
         done
     }
