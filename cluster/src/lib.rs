@@ -29,6 +29,21 @@
 //!   panics, nothing is allocated on their word. (Without a cluster key, whoever can reach the port can speak the
 //!   protocol; with one, only its holders can: see [`keyring`].)
 //!
+//! # What becomes of a member that comes back different
+//!
+//! | it comes back | outcome |
+//! |---|---|
+//! | at another address | the same member: a newer life, found by its id |
+//! | under another id at the same address | two members: probes name the id that they mean, so the old one is given up |
+//! | without its disk | it hears its last stamp at the first exchange, outranks it, and says that it was set back ([`Event::SetBack`](swim::Event::SetBack)) |
+//! | with an old copy of its disk | the same |
+//! | with its clock set back | it counts on from the stamp on its disk |
+//! | with its clock ahead | its stamps are taken as they are and drag nobody's clock along; set right, it counts on from its disk |
+//! | with its clock more than ten years ahead | its stamps are refused and counted: nobody sees it |
+//! | beside itself, from a copy | both are reported, neither is believed ([`Event::Duplicate`](swim::Event::Duplicate)) |
+//!
+//! Numbers of probes wrap: they only have to differ from those under way. All other numbers (stamps, broadcasts, streams) have 64 bits and do not.
+//!
 //! # What it does not
 //!
 //! - It never says who is *really* dead: a failure detector on a network can only suspect. Whoever must not act twice (a

@@ -218,3 +218,58 @@ fn collect_accusations(report: &Report, into: &mut Text) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use muster_cluster::swim::{Accusations, Histogram, Verdicts};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_report_becomes_families_whose_buckets_add_up() {
+        let verdicts = Verdicts { accused: 3, refuted: 2, upheld: 1 };
+        let report = Report {
+            live: 3,
+            suspected: 1,
+            known: 4,
+            health: 2,
+            news_queued: 5,
+            broadcasts_queued: 0,
+            relays: 0,
+            exchanges: 0,
+            timers: 9,
+            round_trips: Histogram {
+                buckets: vec![(Duration::from_millis(1), 4), (Duration::from_millis(5), 2)],
+                beyond: 1,
+                sum: Duration::from_millis(20),
+            },
+            round_trip_p99: None,
+            loss: 0.25,
+            ping_chance: 0.75,
+            all_know: Duration::from_millis(400),
+            accusations: vec![Accusations { by: Uuid::from_u128(1), of: Uuid::from_u128(2), verdicts }],
+            other_accusations: Verdicts::default(),
+        };
+        let mut text = Text::default();
+        collect_report(&report, &mut text);
+        let page = text.into_string();
+        for line in [
+            "muster_gossip_health 2",
+            "muster_gossip_queue{queue=\"news\"} 5",
+            "muster_gossip_loss_ratio 0.25",
+            "muster_gossip_all_know_seconds 0.4",
+            "muster_gossip_round_trip_seconds_bucket{le=\"0.001\"} 4",
+            "muster_gossip_round_trip_seconds_bucket{le=\"0.005\"} 6",
+            "muster_gossip_round_trip_seconds_bucket{le=\"+Inf\"} 7",
+            "muster_gossip_round_trip_seconds_sum 0.02",
+            "muster_gossip_round_trip_seconds_count 7",
+            "muster_gossip_refutations_total{by=\"00000000-0000-0000-0000-000000000001\",of=\"00000000-0000-0000-0000-000000000002\"} 2",
+            "muster_gossip_convictions_total{by=\"\",of=\"\"} 0",
+        ] {
+            assert!(page.lines().any(|given| given == line), "{line} is not in\n{page}");
+        }
+    }
+}

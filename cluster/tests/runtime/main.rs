@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test's panic is its verdict")]
 
+mod blocked;
 mod election;
 mod fixture;
 mod membership;
