@@ -5,6 +5,7 @@
 //!    └────── Node ───────────┴─ Process (signals, log, ready line)
 //! History ── what became of each write     Load ── writers that fill a History
 //! drive ── the load of the benchmark
+//! torture ── faults drawn from a seed, clients that record, judges
 //! ```
 //!
 //! It knows the servers only from outside: flags, signals, exit statuses, the `ready` line and HTTP. Whatever waits
@@ -16,15 +17,19 @@ pub mod binaries;
 pub mod cli;
 pub mod cluster;
 pub mod drive;
+pub mod faults;
 pub mod figures;
+pub mod firewall;
 pub mod history;
 pub mod http;
+pub mod judges;
 pub mod load;
 pub mod netns;
 pub mod node;
 pub mod process;
 pub mod ready;
 pub mod registry;
+pub mod torture;
 pub mod wait;
 
 pub use cluster::{Cluster, Plan};

@@ -21,6 +21,8 @@ pub struct Net {
     tag: String,
     subnet: [u8; 3],
     machines: usize,
+    /// How often each machine got another address.
+    moves: Vec<u8>,
 }
 
 /// Runs `ip`; the error is what it said.
@@ -40,7 +42,7 @@ impl Net {
     pub fn new(machines: usize) -> Result<Self, String> {
         let pid = std::process::id();
         let [low, high, ..] = pid.to_le_bytes();
-        let net = Self { tag: format!("mst{pid}"), subnet: [10, high, low], machines };
+        let net = Self { tag: format!("mst{pid}"), subnet: [10, high, low], machines, moves: vec![0; machines] };
         let [a, b, c] = net.subnet;
         let switch = net.switch();
         ip(&format!("netns add {switch}"))?;
@@ -94,10 +96,36 @@ impl Net {
         format!("{}n{machine}", self.tag)
     }
 
+    /// The address of the test's side.
+    pub fn host(&self) -> Ipv4Addr {
+        let [a, b, c] = self.subnet;
+        Ipv4Addr::new(a, b, c, 1)
+    }
+
+    /// How many machines there are.
+    pub fn machines(&self) -> usize {
+        self.machines
+    }
+
     /// The address of a machine.
     pub fn address(&self, machine: usize) -> Ipv4Addr {
         let [a, b, c] = self.subnet;
-        Ipv4Addr::new(a, b, c, 11 + u8::try_from(machine).expect("a few machines"))
+        // 15 machines at most, each with 15 addresses in turn.
+        Ipv4Addr::new(a, b, c, 11 + u8::try_from(machine).expect("a few machines") + 16 * (self.moves[machine] % 15))
+    }
+
+    /// Gives a machine an address that it has not now, and returns it.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub fn readdress(&mut self, machine: usize) -> Result<Ipv4Addr, String> {
+        let (space, before) = (self.namespace(machine), self.address(machine));
+        self.moves[machine] = self.moves[machine].wrapping_add(1);
+        let after = self.address(machine);
+        // The old one first: the kernel removes what came later with the first of a subnet.
+        ip(&format!("-n {space} addr del {before}/24 dev eth0"))?;
+        ip(&format!("-n {space} addr add {after}/24 dev eth0"))?;
+        Ok(after)
     }
 
     /// Pulls a machine's cable: nothing goes in or out, and nobody is told.
@@ -169,7 +197,7 @@ impl Net {
             "add table inet cut; add chain inet cut way {{ type filter hook {hook} priority 0; }}; \
              add rule inet cut way {at} \"eth0\" drop"
         );
-        self.nft(machine, &rules)
+        self.nft(machine, &rules).map(drop)
     }
 
     /// Mends what [`Self::cut_one_way`] cut.
@@ -180,10 +208,11 @@ impl Net {
         self.nft(machine, "delete table inet cut").expect("mend a cable");
     }
 
-    fn nft(&self, machine: usize, rules: &str) -> Result<(), String> {
+    /// Runs `nft` on a machine, and returns what it printed.
+    pub(crate) fn nft(&self, machine: usize, rules: &str) -> Result<String, String> {
         let mut command = Command::new("ip");
         match command.args(["netns", "exec", &self.namespace(machine), "nft", rules]).output() {
-            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             Ok(output) => Err(format!("nft {rules}: {}", String::from_utf8_lossy(&output.stderr).trim())),
             Err(error) => Err(format!("ip: {error}")),
         }

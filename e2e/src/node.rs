@@ -46,6 +46,11 @@ impl Node {
         self
     }
 
+    /// Its machine has another address from the next start on.
+    pub fn moved(&mut self, host: IpAddr) {
+        self.host = Some(host);
+    }
+
     /// Starts it, without waiting for anything.
     pub fn spawn(&mut self) {
         self.process.spawn();

@@ -203,6 +203,11 @@ impl Process {
         self.log.lines()[self.run_starts..].join("\n")
     }
 
+    /// Everything it wrote in all its runs.
+    pub fn whole_log(&self) -> String {
+        self.log.lines().join("\n")
+    }
+
     /// Whether it wrote this since it was last started.
     pub fn has_logged(&self, text: &str) -> bool {
         self.log.lines()[self.run_starts..].iter().any(|line| line.contains(text))

@@ -1,0 +1,142 @@
+//! What is done to a cluster: one fault a file, which says what it does and how one sees that it really happened. A fault that cannot show
+//! that is an error of the run.
+
+mod alone;
+mod bridge;
+mod cut_off;
+mod doubled;
+mod gossip_cut;
+mod growth;
+mod halves;
+mod kill;
+mod kill_all;
+mod lossy;
+mod narrow;
+mod new_address;
+mod old_disk;
+mod one_way;
+mod pause;
+mod pause_all;
+mod power_off;
+mod registry_gone;
+mod registry_wiped;
+mod restart;
+mod ring;
+mod streams_cut;
+mod transfer;
+mod wiped_disk;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::firewall;
+use crate::torture::World;
+
+/// What a fault met, and how one sees that it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Struck {
+    /// Whom, for people.
+    pub on: String,
+    /// How one sees that it happened.
+    pub evidence: String,
+}
+
+/// A fault under way: it happens, is held, and is taken away again.
+pub type Strikes<'a> = Pin<Box<dyn Future<Output = Result<Struck, String>> + 'a>>;
+
+/// A fault.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// Its name.
+    pub name: &'static str,
+    /// How many nodes it takes at least.
+    pub nodes: usize,
+    /// Does it, for so long, and takes it away again.
+    pub strike: fn(&mut World, Duration) -> Strikes<'_>,
+}
+
+const fn fault(name: &'static str, nodes: usize, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
+    Fault { name, nodes, strike }
+}
+
+/// All faults.
+pub const FAULTS: [Fault; 24] = [
+    fault("kill", 1, kill::strike),
+    fault("kill-all", 1, kill_all::strike),
+    fault("pause", 1, pause::strike),
+    fault("pause-all", 1, pause_all::strike),
+    fault("restart", 1, restart::strike),
+    fault("power-off", 1, power_off::strike),
+    fault("cut-off", 1, cut_off::strike),
+    fault("alone", 3, alone::strike),
+    fault("halves", 3, halves::strike),
+    fault("one-way", 3, one_way::strike),
+    fault("bridge", 3, bridge::strike),
+    fault("ring", 4, ring::strike),
+    fault("lossy", 2, lossy::strike),
+    fault("doubled", 2, doubled::strike),
+    fault("narrow", 2, narrow::strike),
+    fault("gossip-cut", 3, gossip_cut::strike),
+    fault("streams-cut", 3, streams_cut::strike),
+    fault("registry-gone", 1, registry_gone::strike),
+    fault("registry-wiped", 1, registry_wiped::strike),
+    fault("wiped-disk", 3, wiped_disk::strike),
+    fault("old-disk", 3, old_disk::strike),
+    fault("new-address", 3, new_address::strike),
+    fault("growth", 3, growth::strike),
+    fault("transfer", 3, transfer::strike),
+];
+
+/// The faults of these names, or all that so many nodes can have when there are none.
+///
+/// # Errors
+/// When a name is not known, or takes more nodes.
+pub fn chosen(names: &[String], nodes: usize) -> Result<Vec<Fault>, String> {
+    if names.is_empty() {
+        return Ok(FAULTS.into_iter().filter(|fault| fault.nodes <= nodes).collect());
+    }
+    let named = |name: &String| {
+        let found = FAULTS.into_iter().find(|fault| fault.name == name);
+        let known = || FAULTS.map(|fault| fault.name).join(", ");
+        let found = found.ok_or_else(|| format!("there is no fault {name}; there are: {}", known()))?;
+        (found.nodes <= nodes).then_some(found).ok_or_else(|| format!("{name} takes {} nodes", found.nodes))
+    };
+    names.iter().map(named).collect()
+}
+
+/// Holds what the machines' firewalls do, counts what they caught, and opens them all.
+async fn hold_walls(world: &World, on: String, hold: Duration) -> Result<Struck, String> {
+    tokio::time::sleep(hold).await;
+    let caught: u64 = (0..world.net.machines()).map(|machine| firewall::caught(&world.net, machine)).sum();
+    (0..world.net.machines()).for_each(|machine| firewall::open(&world.net, machine));
+    match caught {
+        0 => Err(format!("nothing was caught on its way on {on}")),
+        caught => Ok(Struck { on, evidence: format!("{caught} packets caught") }),
+    }
+}
+
+/// Lets nobody of the one side hear anybody of the other, or the reverse.
+fn wall_between(world: &World, one: &[usize], other: &[usize], kind: firewall::Kind) -> Result<(), String> {
+    for (these, those) in [(one, other), (other, one)] {
+        for &machine in these {
+            firewall::deafen(&world.net, machine, those, kind)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_once_and_others_are_refused() {
+        assert_eq!(chosen(&["kill".to_owned()], 3).map(|found| found.len()), Ok(1));
+        assert!(chosen(&["kil".to_owned()], 3).is_err());
+        assert!(chosen(&["ring".to_owned()], 3).is_err(), "takes four");
+        for fault in FAULTS {
+            assert_eq!(FAULTS.iter().filter(|other| other.name == fault.name).count(), 1, "{}", fault.name);
+        }
+    }
+}

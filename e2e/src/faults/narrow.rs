@@ -1,0 +1,39 @@
+//! A machine's link carries 1 to 10 Mbit/s and holds back what is more: answers come late, and some not at all. Seen: packets that had to wait.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{Strikes, Struck};
+use crate::torture::World;
+
+pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
+    Box::pin(async move {
+        let victim = world.victim().await?;
+        let rate = world.chance.random_range(1..10);
+        tc(world, victim, &format!("qdisc add dev eth0 root tbf rate {rate}mbit burst 4kb latency 200ms"))?;
+        tokio::time::sleep(hold).await;
+        let shown = tc(world, victim, "-s qdisc show dev eth0");
+        tc(world, victim, "qdisc del dev eth0 root")?;
+        let waited = count(&shown?, "overlimits");
+        let on = format!("{}, {rate} Mbit/s", world.names(&[victim]));
+        let evidence = format!("{waited} times too much at once");
+        (waited > 0).then_some(Struck { on, evidence }).ok_or_else(|| "nothing had to wait".to_owned())
+    })
+}
+
+fn count(shown: &str, name: &str) -> u64 {
+    let mut words = shown.split_whitespace().skip_while(|word| *word != name).skip(1);
+    words.next().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+fn tc(world: &World, machine: usize, args: &str) -> Result<String, String> {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &world.net.namespace(machine), "tc"]).args(args.split_whitespace());
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ok(output) => Err(format!("tc {args}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("ip: {error}")),
+    }
+}

@@ -1,0 +1,46 @@
+//! A node gets back a copy of its disk that is a few seconds old, as from a backup: it has forgotten what it acknowledged and for whom it
+//! voted, and must not count as if it had not. Seen: the copy's log is another, and the node says that its disk is an old copy.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Strikes, Struck};
+use crate::cluster::SOON;
+use crate::torture::World;
+use crate::until;
+
+pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
+    Box::pin(async move {
+        let victim = world.follower().await?;
+        let (folder, backup) = (world.cluster.nodes[victim].dir().to_owned(), world.cluster.folder("backup"));
+        world.cluster.nodes[victim].process.pause();
+        let copied = copy(&folder, &backup);
+        world.cluster.nodes[victim].process.resume();
+        copied.map_err(|error| error.to_string())?;
+        tokio::time::sleep(hold).await;
+        world.cluster.nodes[victim].kill();
+        world.cluster.nodes[victim].wipe();
+        copy(&backup, &folder).and_then(|()| std::fs::remove_dir_all(&backup)).map_err(|error| error.to_string())?;
+        world.start(victim).await;
+        let said = until(SOON, async || world.cluster.nodes[victim].process.has_logged("old copy").then_some(()));
+        let said = said.await;
+        // It may start anew within its process.
+        world.cluster.nodes[victim].ready().await;
+        let on = world.names(&[victim]);
+        said.map(|()| Struck { on, evidence: "it says so".to_owned() }).ok_or_else(|| "it did not say so".to_owned())
+    })
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The machine that tries to break the promise: nothing acknowledged is ever lost.
+//!
+//! ```text
+//! Plan ──> World: machines on a switch, a node on each       Worker: clients, drawn from the seed by Script ──> Recorder
+//!            └─ faults/, drawn from the seed, one after another      watch: who says that it leads ────────────────┘
+//!                                                                                            Record ──> judges/
+//! ```
+
+pub mod client;
+pub mod operation;
+pub mod record;
+mod run;
+pub mod script;
+mod watch;
+pub mod world;
+
+pub use run::{Plan, Report, run};
+pub use world::World;

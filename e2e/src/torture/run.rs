@@ -1,0 +1,177 @@
+//! A run: a world, clients at work, one fault after another, and the judges' word.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use muster_client::Client;
+use rand::RngExt;
+use tokio::task::JoinHandle;
+
+use super::client::{Way, Worker};
+use super::operation::{Call, Freshness};
+use super::record::{Record, Recorder, Strike};
+use super::script::Script;
+use super::watch::watch;
+use super::world::World;
+use crate::faults::{self, Fault};
+use crate::judges::live::RESUMES_WITHIN;
+use crate::judges::{self, Violation};
+
+/// 2 clients use the library; the others are plain, one for each node.
+const LIBRARIES: usize = 2;
+/// 60 s until everybody votes again after a fault: a lost disk is filled anew and its voter replaced before the next fault may come.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is to be run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// All chance of the run comes from it, but that of the processes.
+    pub seed: u64,
+    /// How long faults go on.
+    pub length: Duration,
+    /// How many nodes.
+    pub nodes: usize,
+    /// Which faults; all that fit when there are none.
+    pub faults: Vec<String>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// All that was seen.
+    pub record: Record,
+    /// What is wrong with it.
+    pub violations: Vec<Violation>,
+    /// What the processes said, by name.
+    pub logs: Vec<(String, String)>,
+}
+
+/// Runs it, telling each step.
+///
+/// # Errors
+/// When this machine does not let us, or a fault is not known. One that did not happen ends the run and is in the report.
+pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Report, String> {
+    let catalogue = faults::chosen(&plan.faults, plan.nodes)?;
+    let mut world = World::new(plan.nodes, plan.seed).await?;
+    let clients = Clients::start(&world, plan.seed).await;
+    let since = Instant::now();
+    let mut deck: Vec<Fault> = Vec::new();
+    let (mut gave_up, mut violations) = (None, Vec::new());
+    while since.elapsed() < plan.length && gave_up.is_none() {
+        if deck.is_empty() {
+            // Every fault once before any comes again.
+            deck.clone_from(&catalogue);
+        }
+        let fault = deck.swap_remove(world.chance.random_range(0..deck.len()));
+        let strike = match one(&mut world, &fault, tell).await {
+            Ok(strike) => strike,
+            Err(what) => {
+                violations.push(Violation { judge: "faults", what });
+                break;
+            }
+        };
+        gave_up = strike.recovered.is_none().then(|| strike.fault.clone());
+        world.recorder.so_far().strikes.push(strike);
+        tokio::time::sleep(Duration::from_millis(world.chance.random_range(200..1_500))).await;
+    }
+    let recorder = clients.stop().await;
+    match world.copies().await {
+        Ok(copies) => recorder.so_far().copies = copies,
+        Err(what) => violations.push(Violation { judge: "replicas", what }),
+    }
+    let logs = world.cluster.nodes.iter().map(|node| (node.name().to_owned(), node.process.whole_log()));
+    let logs = logs.chain([("registry".to_owned(), world.cluster.registry.process.whole_log())]).collect();
+    let record = recorder.so_far().clone();
+    tell(&record.counts());
+    violations.extend(judges::judge(&record));
+    Ok(Report { record, violations, logs })
+}
+
+async fn one(world: &mut World, fault: &Fault, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Strike, String> {
+    let hold = Duration::from_millis(world.chance.random_range(500..4_000));
+    let began = world.recorder.now();
+    tell(&format!("{} {} for {:.1} s", clock(began), fault.name, hold.as_secs_f64()));
+    let struck = (fault.strike)(world, hold).await.map_err(|why| format!("{}: {why}", fault.name))?;
+    let ended = world.recorder.now();
+    let recovered = world.writes_everywhere(RESUMES_WITHIN).await.then(|| world.recorder.now());
+    let took = recovered.map_or("NEVER".to_owned(), |at| format!("{} ms", (at - ended) / 1_000));
+    tell(&format!(
+        "{} {} on {} over ({}); writes everywhere after {took}",
+        clock(ended),
+        fault.name,
+        struck.on,
+        struck.evidence
+    ));
+    let whole = world.whole(WHOLE_WITHIN).await;
+    if let Err(why) = &whole {
+        tell(&format!("{} not whole {WHOLE_WITHIN:?} after {}: {why}", clock(world.recorder.now()), fault.name));
+    }
+    let (fault, recovered) = (fault.name.to_owned(), recovered.filter(|_| whole.is_ok()));
+    Ok(Strike { fault, on: struck.on, began, ended, recovered, evidence: struck.evidence })
+}
+
+fn clock(at: u64) -> String {
+    format!("{:>8.3}", at as f64 / 1e6)
+}
+
+struct Clients {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+    recorder: Recorder,
+}
+
+impl Clients {
+    async fn start(world: &World, seed: u64) -> Self {
+        let (stop, recorder) = (Arc::new(AtomicBool::new(false)), world.recorder.clone());
+        let nodes = world.all();
+        let worker = |number, way| {
+            let (addresses, recorder) = (world.addresses.clone(), world.recorder.clone());
+            Worker { number, way, addresses, recorder }
+        };
+        // From here on revisions are counted.
+        let all = Call::List { prefix: "nothing/".to_owned(), freshness: Freshness::Linearizable };
+        worker(nodes.len() + LIBRARIES, Way::Plain(world.http.clone(), 0)).perform(&all, 0).await;
+        let plain = nodes.iter().map(|&node| Way::Plain(world.http.clone(), node));
+        let library = |_| {
+            let client = Client::builder().endpoints(world.addresses.all()).build();
+            Way::Library(client.expect("a client"))
+        };
+        let ways: Vec<Way> = plain.chain((0..LIBRARIES).map(library)).collect();
+        let working = ways
+            .into_iter()
+            .enumerate()
+            .map(|(number, way)| tokio::spawn(worker(number, way).work(Script::new(seed, number), Arc::clone(&stop))));
+        let mut tasks: Vec<_> = working.collect();
+        tasks.extend((0..world.net.machines()).map(|node| {
+            let (http, addresses) = (world.http.clone(), world.addresses.clone());
+            tokio::spawn(watch(http, addresses, node, recorder.clone(), Arc::clone(&stop)))
+        }));
+        Self { stop, tasks, recorder }
+    }
+
+    async fn stop(self) -> Recorder {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.expect("a client ended well");
+        }
+        self.recorder
+    }
+}
+
+impl Report {
+    /// Writes the history and the logs into a folder.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn save(&self, folder: &Path) -> std::io::Result<PathBuf> {
+        std::fs::create_dir_all(folder)?;
+        let history = folder.join("history.jsonl");
+        self.record.save(&history)?;
+        for (name, log) in &self.logs {
+            std::fs::write(folder.join(format!("{name}.log")), log)?;
+        }
+        Ok(history)
+    }
+}

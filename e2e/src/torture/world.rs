@@ -1,0 +1,295 @@
+//! What is tortured: a registry, machines on a switch with a node on each, and a few machines to spare.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use muster_client::api::cluster::{MemberState, Members};
+use muster_client::api::kv::Page;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+use super::client::{Addresses, Way, Worker, found_on};
+use super::operation::{Call, Condition, Seen};
+use super::record::{Copy, Recorder};
+use crate::cluster::SOON;
+use crate::netns::Net;
+use crate::{Cluster, Http, Node, Plan, RegistryServer, until};
+
+/// 3 s until a dead voter is replaced, instead of minutes: replacing is part of what is tried.
+const REPLACE_AFTER: &str = "3s";
+/// Keys below this are the harness's own and not judged.
+const OWN: &str = "harness/";
+/// The client that looks whether writes go on.
+const PROBER: usize = 1_000;
+
+/// What is tortured, and by what chance.
+#[derive(Debug)]
+pub struct World {
+    /// The machines.
+    pub net: Net,
+    /// The programs on them; nodes are on the machine of their own number.
+    pub cluster: Cluster,
+    /// Draws what faults meet.
+    pub chance: StdRng,
+    /// For plain questions.
+    pub http: Http,
+    /// Where nodes are.
+    pub addresses: Addresses,
+    /// The run's clock and record.
+    pub recorder: Recorder,
+    probes: u64,
+}
+
+impl World {
+    /// Machines with a node on each, and one to spare. Started, usable and settled.
+    ///
+    /// # Errors
+    /// When this machine does not let us.
+    pub async fn new(nodes: usize, seed: u64) -> Result<Self, String> {
+        let net = Net::new(nodes + 1)?;
+        let mut cluster = Plan::new(0).expect(nodes).without_registry().lay();
+        let registry_at = SocketAddr::from((net.host(), 8080));
+        cluster.registry = RegistryServer::new(&cluster.folder("registry"), registry_at, &[]);
+        cluster.registry.start().await;
+        let mut world = Self {
+            net,
+            cluster,
+            // Other draws than the clients'.
+            chance: StdRng::seed_from_u64(seed.rotate_left(32)),
+            http: Http::default(),
+            addresses: Addresses::default(),
+            recorder: Recorder::default(),
+            probes: 0,
+        };
+        for machine in 0..nodes {
+            world.lay(machine, nodes);
+        }
+        world.cluster.spawn_all();
+        world.cluster.ready_all().await;
+        world.cluster.usable().await;
+        world.cluster.settled().await;
+        (0..nodes).for_each(|node| world.found_at(node));
+        Ok(world)
+    }
+
+    /// Lays out the next node, on the machine of its number.
+    fn lay(&mut self, machine: usize, expect: usize) {
+        let name = format!("n{}", machine + 1);
+        let (registry, expect) = (self.cluster.registry.url(), expect.to_string());
+        let args = ["-ra", &registry, "--bootstrap-expect", &expect, "--replace-after", REPLACE_AFTER];
+        let host = IpAddr::V4(self.net.address(machine));
+        let folder = self.cluster.folder(&name);
+        let node = Node::new(&name, &folder, args.map(str::to_owned)).on(self.net.namespace(machine), host);
+        self.cluster.nodes.push(node);
+    }
+
+    /// Puts a fresh node on the next machine to spare, and returns its number; `None`: there is none left.
+    pub fn add(&mut self) -> Option<usize> {
+        let node = self.cluster.nodes.len();
+        (node < self.net.machines()).then(|| self.lay(node, 1))?;
+        Some(node)
+    }
+
+    /// Ends the last node, which is no member any more, and forgets it. Its machine is to spare again.
+    pub fn remove_last(&mut self) {
+        if let Some(mut node) = self.cluster.nodes.pop() {
+            if node.is_running() {
+                node.kill();
+            }
+            node.wipe();
+            self.addresses.keep(self.cluster.nodes.len());
+        }
+    }
+
+    /// Tells the clients where a node is, once it was ready.
+    pub fn found_at(&self, node: usize) {
+        self.addresses.set(node, self.cluster.endpoint(node));
+    }
+
+    /// The numbers of all nodes.
+    pub fn all(&self) -> Vec<usize> {
+        (0..self.cluster.nodes.len()).collect()
+    }
+
+    /// All nodes but these.
+    pub fn others(&self, than: &[usize]) -> Vec<usize> {
+        self.all().into_iter().filter(|node| !than.contains(node)).collect()
+    }
+
+    /// The nodes' names, for people.
+    pub fn names(&self, nodes: &[usize]) -> String {
+        nodes.iter().map(|&node| self.cluster.nodes[node].name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The leader, as somebody says within a while.
+    ///
+    /// # Errors
+    /// When nobody says.
+    pub async fn leader(&mut self) -> Result<usize, String> {
+        let led = until(SOON, async || {
+            for node in self.all() {
+                let Some(status) = self.cluster.nodes[node].status(&self.http).await else { continue };
+                if status.leader == Some(status.id) {
+                    return Some(node);
+                }
+            }
+            None
+        });
+        led.await.ok_or_else(|| "nobody leads".to_owned())
+    }
+
+    /// One that does not lead.
+    ///
+    /// # Errors
+    /// When nobody leads.
+    pub async fn follower(&mut self) -> Result<usize, String> {
+        let leader = self.leader().await?;
+        Ok(self.one_of(&self.others(&[leader])))
+    }
+
+    /// The leader, more often than each of the others.
+    ///
+    /// # Errors
+    /// When nobody leads.
+    pub async fn victim(&mut self) -> Result<usize, String> {
+        if self.chance.random_bool(0.5) { self.leader().await } else { self.follower().await }
+    }
+
+    /// One of these.
+    pub fn one_of(&mut self, nodes: &[usize]) -> usize {
+        nodes[self.chance.random_range(0..nodes.len())]
+    }
+
+    /// The nodes in an order by chance.
+    pub fn shuffled(&mut self) -> Vec<usize> {
+        let mut nodes = self.all();
+        for at in (1..nodes.len()).rev() {
+            nodes.swap(at, self.chance.random_range(0..=at));
+        }
+        nodes
+    }
+
+    /// Starts a node again, and waits until it serves.
+    pub async fn start(&mut self, node: usize) {
+        self.cluster.nodes[node].start().await;
+        self.found_at(node);
+    }
+
+    /// Waits until a write went through every node that runs, and says whether it did in time. The writes are on record.
+    pub async fn writes_everywhere(&mut self, within: Duration) -> bool {
+        let since = Instant::now();
+        for node in self.cluster.running() {
+            let left = within.saturating_sub(since.elapsed());
+            if until(left, async || self.probe(node).await.then_some(())).await.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn probe(&mut self, node: usize) -> bool {
+        self.probes += 1;
+        let value = format!("probe-{}", self.probes);
+        let call = Call::Put { key: format!("probe/{node}"), value, condition: Condition::Always, again: None };
+        let worker = Worker {
+            number: PROBER,
+            way: Way::Plain(self.http.clone(), node),
+            addresses: self.addresses.clone(),
+            recorder: self.recorder.clone(),
+        };
+        matches!(worker.perform(&call, 0).await, Seen::Wrote { .. })
+    }
+
+    /// Waits until nothing of a fault is left: whoever runs is alive to all, votes, and no voter is dead.
+    ///
+    /// # Errors
+    /// What still is in the way when the time is over.
+    pub async fn whole(&mut self, within: Duration) -> Result<(), String> {
+        let running = self.cluster.running();
+        let mut why = String::new();
+        let done = until(within, async || match self.is_whole(&running).await {
+            Ok(()) => Some(()),
+            Err(reason) => {
+                why = reason;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                None
+            }
+        });
+        let done = done.await;
+        done.ok_or(why)
+    }
+
+    async fn is_whole(&self, running: &[usize]) -> Result<(), String> {
+        let mut ids = Vec::new();
+        let mut views: BTreeMap<Uuid, Members> = BTreeMap::new();
+        for &node in running {
+            let name = self.cluster.nodes[node].name();
+            let members = self.cluster.nodes[node].members(&self.http).await;
+            let members = members.ok_or_else(|| format!("{name} does not answer"))?;
+            ids.push(members.local);
+            views.insert(members.local, members);
+        }
+        ids.sort_unstable();
+        for members in views.values() {
+            let alive = |member: &&muster_client::api::cluster::Member| member.state == MemberState::Alive;
+            let mut seen: Vec<Uuid> = members.members.iter().filter(alive).map(|member| member.id).collect();
+            seen.sort_unstable();
+            if seen != ids {
+                return Err(format!("{} of {} are alive to {}", seen.len(), ids.len(), members.local));
+            }
+        }
+        for &node in running {
+            let name = self.cluster.nodes[node].name();
+            let status = self.cluster.nodes[node].status(&self.http).await;
+            let status = status.ok_or_else(|| format!("{name} does not answer"))?;
+            let voters: Vec<Uuid> = status.voters.iter().map(|voter| voter.id).collect();
+            if voters.len() < running.len().min(5) || voters.iter().any(|voter| !ids.contains(voter)) {
+                return Err(format!("{name} knows {} voters, {} nodes run", voters.len(), running.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What every node that runs holds, once all of them have applied the same.
+    ///
+    /// # Errors
+    /// When they do not come to the same revision, or one does not answer.
+    pub async fn copies(&mut self) -> Result<Vec<Copy>, String> {
+        let running = self.cluster.running();
+        let mut seen = Vec::new();
+        let quiet = until(SOON, async || {
+            seen.clear();
+            for &node in &running {
+                seen.push(self.cluster.nodes[node].status(&self.http).await?.revision);
+            }
+            seen.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
+        });
+        quiet.await.ok_or_else(|| format!("the nodes {running:?} do not come to one revision: {seen:?}"))?;
+        let mut copies = Vec::new();
+        for node in running {
+            copies.push(self.copy(node).await?);
+        }
+        Ok(copies)
+    }
+
+    async fn copy(&self, node: usize) -> Result<Copy, String> {
+        let mut copy = Copy { node, revision: 0, found: Vec::new() };
+        let mut after: Option<String> = None;
+        loop {
+            let mut call = self.http.get(self.cluster.nodes[node].url("/kv")).query("limit", 1000);
+            if let Some(after) = &after {
+                call = call.query("start_after", after);
+            }
+            let answer = call.send().await.map_err(|lost| lost.reason)?;
+            let page: Page = answer.parsed().ok_or_else(|| answer.text())?;
+            copy.revision = page.revision;
+            copy.found.extend(found_on(&page).into_iter().filter(|(key, _)| !key.starts_with(OWN)));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(copy),
+            }
+        }
+    }
+}

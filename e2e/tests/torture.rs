@@ -1,0 +1,36 @@
+//! A short fixed set of the torture, so that neither it nor what it guards rots. People run it for longer: `docs/reliability.md`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use muster_e2e::netns::Net;
+use muster_e2e::torture::{Plan, run};
+
+async fn torture(seed: u64, faults: &[&str]) {
+    if let Err(why) = Net::new(1) {
+        eprintln!("SKIPPED: needs root and network namespaces: {why}");
+        return;
+    }
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    // 12 s of faults, besides what it takes to get over each.
+    let plan = Plan { seed, length: Duration::from_secs(12), nodes: 3, faults };
+    let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
+    if !report.violations.is_empty() {
+        let kept = report.save(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{seed}")));
+        let all: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+        panic!("kept in {kept:?}:\n{}", all.join("\n"));
+    }
+    assert!(report.record.strikes.len() >= 3, "{:?}", report.record.strikes);
+    assert!(report.record.operations.len() > 500, "{}", report.record.counts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_processes_die_and_sleep() {
+    torture(1, &["kill", "kill-all", "pause", "restart"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_network_is_in_parts() {
+    torture(2, &["alone", "halves", "one-way", "lossy", "gossip-cut"]).await;
+}
