@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use muster_client::api::registry::Seed;
-use muster_cluster::runtime::{Cluster, IncomingStream, Options, StampFile};
+use muster_cluster::runtime::{Cluster, IncomingStream, KeyFile, Options, StampFile};
 use muster_cluster::swim::{self, Event, MemberState};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -124,6 +124,11 @@ impl Joining {
             Options::new(config, self.replication.me(), SocketAddr::new(host, peer_at.port()), own_stamps);
         options.metadata = card.encode();
         options.seeds = self.first_seeds();
+        if let Some(path) = &self.flags.keys_file {
+            let file = KeyFile::new(path);
+            options.keys = file.read()?;
+            options.key_store = Some(Box::new(file));
+        }
         let (cluster, incoming) = Cluster::start(options, udp, tcp).await?;
         let _: Result<_, _> = self.cluster.set(cluster.clone());
         dialer.set(cluster.clone());

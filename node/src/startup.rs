@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use log::{info, warn};
 use muster_client::api::registry::Registration;
-use muster_cluster::runtime::{StampFile, StampStore};
+use muster_cluster::keyring::Keyring;
+use muster_cluster::runtime::{KeyFile, ReadKeysError, StampFile, StampStore};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -74,6 +75,9 @@ pub enum StartError {
     /// The membership cannot be started.
     #[error("gossip cannot be started: {0}")]
     Gossip(#[from] muster_cluster::runtime::StartError),
+    /// The keys cannot be used.
+    #[error("{0}; correct the file, or name another with --keys-file")]
+    Keys(#[from] ReadKeysError),
     /// A flag makes no sense here.
     #[error("{0}")]
     Flag(String),
@@ -107,18 +111,21 @@ pub fn run(flags: Flags) -> Result<(), StartError> {
         runtime.shutdown_timeout(Duration::from_secs(1));
         match end? {
             End::Stopped => return Ok(()),
-            End::SetBack => set_aside(&flags.data_dir)?,
+            End::SetBack => set_aside(&flags.data_dir, flags.keys_file.as_deref())?,
         }
     }
 }
 
 /// Moves the data of a node that was set back into a folder of its own, so that it starts as a new node and nothing is deleted.
-fn set_aside(dir: &Path) -> Result<(), StartError> {
+fn set_aside(dir: &Path, keys: Option<&Path>) -> Result<(), StartError> {
+    let keys = keys.and_then(|keys| keys.canonicalize().ok());
     let into = dir.join(format!("set-aside-{}", Uuid::new_v4()));
     std::fs::create_dir(&into)?;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with("set-aside-") {
+        // The keys are the cluster's, not this life's.
+        let is_keys = keys.is_some() && entry.path().canonicalize().ok() == keys;
+        if !is_keys && !entry.file_name().to_string_lossy().starts_with("set-aside-") {
             std::fs::rename(entry.path(), into.join(entry.file_name()))?;
         }
     }
@@ -129,6 +136,7 @@ fn set_aside(dir: &Path) -> Result<(), StartError> {
 async fn serve(flags: &Flags) -> Result<End, StartError> {
     // Before anything is announced: whoever reads `ready` may send a signal at once.
     let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let keys = keys(flags)?;
     let options = StorageOptions { cache_bytes: flags.cache_size.0, ..StorageOptions::default() };
     let storage = Arc::new(Storage::open(&flags.data_dir, &options)?);
     let mut identity = Identity::open(&flags.data_dir)?;
@@ -176,8 +184,12 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
     let admin = Arc::new(admin);
     let max_value_size = usize::try_from(flags.max_value_size.0).unwrap_or(usize::MAX);
     let http = http.serve(Arc::new(AppState::new(id, keyspace.clone(), admin.clone(), max_value_size)))?;
-    if !http_at.ip().is_loopback() || !peer_at.ip().is_loopback() {
+    if keys.is_open() && (!http_at.ip().is_loopback() || !peer_at.ip().is_loopback()) {
         warn!("without keys or tokens, whoever reaches {http_at} or {peer_at} can read and write everything");
+    } else if keys.takes_plain() && !keys.is_open() {
+        info!(
+            "peers without a key are still let in at {peer_at}, until `plain` is removed from the ring (muster keys)"
+        );
     }
     info!("ready: {} ({id}) serves clients on {http_at} and peers on {peer_at}", flags.name);
 
@@ -220,6 +232,17 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
         _ = asked_to_stop(&mut stop) => warn!("stopped without waiting for requests in flight"),
     }
     end
+}
+
+/// The ring of the file, if there is one.
+fn keys(flags: &Flags) -> Result<Keyring, StartError> {
+    let Some(path) = &flags.keys_file else { return Ok(Keyring::default()) };
+    let file = KeyFile::new(path);
+    let ring = file.read()?;
+    if file.is_exposed() {
+        warn!("others than its owner may read the keys in {0}; close it with `chmod 600 {0}`", path.display());
+    }
+    Ok(ring)
 }
 
 async fn bind(flags: &Flags, identity: &Identity) -> Result<(Bound, (UdpSocket, TcpListener)), StartError> {

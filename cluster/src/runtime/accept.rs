@@ -26,7 +26,7 @@ use super::{
     key_request::KeyService,
     options::Limits,
     sealed::{self, HandshakeError, Heard},
-    stream::{PeerStream, prepare},
+    stream::{Leash, PeerStream, prepare},
 };
 use crate::{
     keyring::EntryName,
@@ -249,7 +249,6 @@ impl Acceptor {
     async fn welcome(&self, arrived: Arrived, answer: &Answer) -> Option<PeerStream> {
         let Arrived { mut tcp, from, preface, entry, heard } = arrived;
         let bytes = answer.encode();
-        let sealed = heard.is_some();
         let answered = timeout(self.limits.handshake_timeout, async {
             prepare(&tcp)?;
             match heard {
@@ -259,16 +258,21 @@ impl Acceptor {
         });
         match (answered.await, answer.verdict) {
             (Ok(Ok(channel)), Ok(version)) => {
-                let leash = self.keys.dialler.keys.leash(entry);
+                // A request may remove the very key that it came with, and is to be answered.
+                let leash = match preface.kind {
+                    StreamKind::Keys => Arc::new(Leash::new(entry)),
+                    StreamKind::Exchange | StreamKind::Probe | StreamKind::Reserved(_) | StreamKind::Application(_) => {
+                        self.keys.dialler.keys.leash(entry)
+                    }
+                };
                 Some(PeerStream::new(tcp, channel, leash, (preface.sender, from, version)))
             }
             (Ok(Ok(_)), Err(_)) => None,
-            (Ok(Err(_)) | Err(_), _) => {
-                if sealed {
-                    self.counters.streams_bad_seal.add(1);
-                }
+            (Ok(Err(error)), _) if error.kind() == io::ErrorKind::InvalidData => {
+                self.counters.streams_bad_seal.add(1);
                 None
             }
+            (Ok(Err(_)) | Err(_), _) => None,
         }
     }
 

@@ -56,6 +56,12 @@ pub struct Flags {
     #[arg(long, env = "MUSTER_ADVERTISE", value_name = "HOST", value_parser = value::host)]
     pub advertise: Option<String>,
 
+    /// The cluster's keys, one to a line (`muster keys generate` makes one); with them, peers prove to be members and all
+    /// between them is sealed. None by default: a first try needs none, on a network of its own. The node rewrites the
+    /// file when `muster keys` changes the ring. See docs/security.md.
+    #[arg(long, env = "MUSTER_KEYS_FILE", value_name = "FILE")]
+    pub keys_file: Option<PathBuf>,
+
     /// Where the data, the identity and the known peers are kept; one node for each. Under the current directory by
     /// default, so that a first try needs no rights and leaves nothing elsewhere.
     #[arg(long, env = "MUSTER_DATA_DIR", value_name = "DIR", default_value = "./muster-data")]

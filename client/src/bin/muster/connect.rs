@@ -44,6 +44,10 @@ impl Connect {
         builder.build()
     }
 
+    pub(crate) const fn timeout(&self) -> std::time::Duration {
+        self.timeout.0
+    }
+
     pub(crate) fn cluster(&self) -> &str {
         &self.cluster
     }

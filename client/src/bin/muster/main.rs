@@ -10,6 +10,7 @@ mod del;
 mod doctor;
 mod failure;
 mod get;
+mod keys;
 mod leader;
 mod leave;
 mod list;
@@ -88,6 +89,7 @@ enum Command {
     Leave(leave::Leave),
     Remove(leave::Remove),
     Config(config::Config),
+    Keys(keys::Keys),
     Registry(registry::Registry),
     Ready(ready::Ready),
     Up(up::Up),
@@ -119,6 +121,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(up) => return up.run(connect.cluster(), output).await,
         Command::Registry(registry) => return registry.run(&connect.registries()?, connect.cluster(), output).await,
         Command::Ready(ready) => return ready.run(output).await,
+        Command::Keys(keys) => return keys.run(&connect, output).await,
         _ => {}
     }
     let client = connect.client()?;
@@ -135,7 +138,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Remove(remove) => remove.run(&client, output).await,
         Command::Config(config) => config.run(&client, output).await,
         Command::Bench(bench) => bench.run(&client, output).await,
-        Command::Completions(_) | Command::Up(_) | Command::Registry(_) | Command::Ready(_) => Ok(()),
+        Command::Completions(_) | Command::Up(_) | Command::Registry(_) | Command::Ready(_) | Command::Keys(_) => {
+            Ok(())
+        }
     }
 }
 
