@@ -43,6 +43,8 @@ const SECOND: usize = EPHEMERAL + Answer::LEN + TAG;
 const LENGTH: usize = 2;
 /// Longest record: what its length can say, and what Noise allows.
 const RECORD: usize = 65_535;
+/// Most bytes of a caller's in one record.
+const ROOM: usize = RECORD - TAG;
 /// First size of a reader's buffer; it grows when a record is longer.
 const INBOX: usize = 16 * 1024;
 
@@ -165,7 +167,15 @@ pub(super) struct Channel {
 impl Channel {
     fn of(noise: HandshakeState) -> Result<Self, HandshakeError> {
         let noise = Arc::new(noise.into_stateless_transport_mode().map_err(bad_seal)?);
-        let sealer = Sealer { noise: Arc::clone(&noise), next: 0, out: Vec::new(), written: 0, taken: 0, ended: false };
+        let sealer = Sealer {
+            noise: Arc::clone(&noise),
+            next: 0,
+            out: Vec::new(),
+            written: 0,
+            taken: 0,
+            promised: Vec::new(),
+            ended: false,
+        };
         Ok(Self {
             sealer,
             opener: Opener {
@@ -192,6 +202,8 @@ pub(super) struct Sealer {
     written: usize,
     /// Of the caller's bytes how many are in `out`; the caller hears of them once they are written.
     taken: usize,
+    /// Which they are, while the socket is full: whoever asks next may be another caller, after this one has given up.
+    promised: Vec<u8>,
     ended: bool,
 }
 
@@ -219,8 +231,9 @@ impl Sealer {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what fits into a record. Like a plain stream, it is done when the bytes are with the system; a caller that gives up
-    /// half-way has a stream whose other end may see them all the same.
+    /// Takes what fits into a record. Like a plain stream, it is done when the bytes are with the system. A caller that gives up half-way
+    /// has written them all the same, since half a record cannot be taken back. If it comes again with the same bytes, they count as
+    /// written; with others, the stream ends, for nobody could say any more what the other side hears.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         tcp: &mut W,
@@ -233,26 +246,38 @@ impl Sealer {
             if self.ended {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            let room = RECORD - TAG;
             let mut filled = slices.iter().filter(|slice| !slice.is_empty());
             match (filled.next(), filled.next()) {
                 (Some(only), None) => {
-                    let bytes = &only[..only.len().min(room)];
+                    let bytes = &only[..only.len().min(ROOM)];
                     self.seal(bytes)?;
                     self.taken = bytes.len();
                 }
                 _ => {
-                    let mut bytes = Vec::with_capacity(offered.min(room));
-                    for slice in slices {
-                        bytes.extend_from_slice(&slice[..slice.len().min(room - bytes.len())]);
-                    }
+                    let bytes = gather(slices, ROOM);
                     self.seal(&bytes)?;
                     self.taken = bytes.len();
                 }
             }
-            ready!(self.poll_drain(tcp, context))?;
+            if self.poll_drain(tcp, context)?.is_pending() {
+                self.promised = gather(slices, self.taken);
+                return Poll::Pending;
+            }
+            return Poll::Ready(Ok(std::mem::take(&mut self.taken)));
         }
-        Poll::Ready(Ok(std::mem::take(&mut self.taken).min(offered)))
+        let done = self.taken.min(offered);
+        if gather(slices, done) != self.promised[..done] {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a write was given up half-way, and another began",
+            )));
+        }
+        self.taken -= done;
+        self.promised.drain(..done);
+        if self.taken == 0 {
+            self.promised = Vec::new();
+        }
+        Poll::Ready(Ok(done))
     }
 
     pub(super) fn poll_flush<W: AsyncWrite + Unpin>(
@@ -287,6 +312,15 @@ impl Sealer {
         let unfinished = self.written < self.out.len();
         (!unfinished && !self.ended && self.end().is_ok()).then_some(&self.out)
     }
+}
+
+/// The first bytes of these, at most so many.
+fn gather(slices: &[IoSlice<'_>], at_most: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(at_most.min(slices.iter().map(|slice| slice.len()).sum()));
+    for slice in slices {
+        bytes.extend_from_slice(&slice[..slice.len().min(at_most - bytes.len())]);
+    }
+    bytes
 }
 
 /// Reads records.
@@ -548,5 +582,56 @@ mod tests {
         let (written, read) = tokio::join!(writing, reading);
         written.unwrap();
         assert!(read.unwrap() == all);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_given_up_half_way_is_heard_once_or_ends_the_stream() {
+        // The pipe takes 1,000 bytes at a time, so a write is half-way when it is first asked.
+        let given_up = || async {
+            let ((mut here, _), (there, _)) = pair().await;
+            let (mut near, far) = duplex(1_000);
+            let first = std::future::poll_fn(|context| {
+                Poll::Ready(here.sealer.poll_write(&mut near, context, &[IoSlice::new(&[1; 3_000])]).is_pending())
+            });
+            assert!(first.await, "it waits for the reader");
+            (here.sealer, near, there.opener, far)
+        };
+        let write = async |sealer: &mut Sealer, near: &mut DuplexStream, bytes: &[u8]| {
+            std::future::poll_fn(|context| sealer.poll_write(near, context, &[IoSlice::new(bytes)])).await
+        };
+
+        // The same again, with more behind it, and in smaller pieces: once.
+        let (mut sealer, mut near, mut opener, mut far) = given_up().await;
+        let mut heard = vec![0; 3_001];
+        let writing = async {
+            assert_eq!(write(&mut sealer, &mut near, &[1; 1_000]).await.unwrap(), 1_000);
+            let rest = [[1_u8; 2_000].as_slice(), &[2]].concat();
+            assert_eq!(write(&mut sealer, &mut near, &rest).await.unwrap(), 2_000);
+            assert_eq!(write(&mut sealer, &mut near, &[2]).await.unwrap(), 1);
+        };
+        let reading = async {
+            let mut from = 0;
+            while from < heard.len() {
+                from += std::future::poll_fn(|context| {
+                    let mut buffer = ReadBuf::new(&mut heard[from..]);
+                    let read = ready!(opener.poll_read(&mut far, context, &mut buffer));
+                    Poll::Ready(read.map(|()| buffer.filled().len()))
+                })
+                .await
+                .unwrap();
+            }
+        };
+        tokio::join!(writing, reading);
+        assert_eq!(heard, [[1_u8; 3_000].as_slice(), &[2]].concat());
+
+        // Something else: nothing of it counts as written, though the old record goes out.
+        let (mut sealer, mut near, _opener, mut far) = given_up().await;
+        let drained = async {
+            let mut record = [0; LENGTH + 3_000 + TAG];
+            far.read_exact(&mut record).await.unwrap();
+        };
+        let (written, ()) = tokio::join!(write(&mut sealer, &mut near, &[2; 3_000]), drained);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(write(&mut sealer, &mut near, &[3]).await.is_err(), "and so it stays");
     }
 }
