@@ -149,7 +149,7 @@ impl Owner {
             self.perform().await;
             if refresh <= Instant::now() {
                 self.work.changed = true;
-                self.reporter.look(&self.swim);
+                self.reporter.look(&self.swim, &self.counters);
                 refresh = Instant::now() + REFRESH;
             }
             if self.is_news_due() {
