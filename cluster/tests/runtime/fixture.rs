@@ -3,6 +3,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use muster_cluster::{
+    keyring::Keyring,
     runtime::{Cluster, IncomingStream, Limits, Metrics, Options, StampFile, View},
     swim::{Config, Event, MemberState},
 };
@@ -32,6 +33,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) folder: TempDir,
     pub(crate) metadata: &'static str,
+    pub(crate) keys: Keyring,
 }
 
 impl Plan {
@@ -43,6 +45,7 @@ impl Plan {
             limits: Limits::default(),
             folder: tempfile::tempdir().expect("a folder"),
             metadata: "",
+            keys: Keyring::default(),
         }
     }
 
@@ -63,6 +66,7 @@ impl Plan {
         options.seeds = self.seeds;
         options.limits = self.limits;
         options.metadata = self.metadata.into();
+        options.keys = self.keys;
         let (cluster, streams) = Cluster::start(options, udp, tcp).await.expect("it starts");
         Node { cluster, streams, folder: self.folder }
     }

@@ -5,5 +5,6 @@
 mod blocked;
 mod election;
 mod fixture;
+mod keys;
 mod membership;
 mod streams;
