@@ -49,6 +49,8 @@ pub(super) struct Own {
     first: Option<Stamp>,
     /// The highest stamp that must be outranked.
     accused: Stamp,
+    /// The highest life under our id that others hold to be dead or suspect. To hear of it again does not say that it lives.
+    doubted: Stamp,
     /// The highest life of ours that others ended. It enters our row once it is outlived: the dictionaries are the same everywhere,
     /// but in our own eyes we are never dead.
     ended: Option<Removal>,
@@ -187,12 +189,13 @@ impl Swim {
                 if stamp < ours {
                     return;
                 }
-                if self.own.outranked_with.is_some_and(|answer| stamp > answer) {
+                if self.own.outranked_with.is_some_and(|answer| stamp > answer) && stamp > self.own.doubted {
                     self.note_double(now, life.boot);
                 }
                 self.own.contested = true;
             }
             Statement::Suspect { .. } | Statement::Removed { .. } => {
+                self.own.doubted = self.own.doubted.max(stamp);
                 if let Statement::Removed { removal, .. } = statement
                     && self.own.ended.is_none_or(|ended| ended.stamp < removal.stamp)
                 {
