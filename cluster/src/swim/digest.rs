@@ -10,8 +10,14 @@ use uuid::Uuid;
 
 use super::lww::{Reason, Row};
 
-/// Buckets that are kept.
+/// Buckets that are kept; fewer go over the wire when there are few rows.
 pub(super) const BUCKETS: usize = 1_024;
+
+/// The fewest that go over the wire.
+pub(super) const LEAST_BUCKETS: usize = 16;
+
+/// Rows to a bucket on the wire, about: the hashes of a bucket's rows cost three times what the bucket's does.
+const ROWS_TO_A_BUCKET: usize = 8;
 
 /// The finaliser of `SplitMix64` (G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
 const fn mix(mut z: u64) -> u64 {
@@ -48,6 +54,11 @@ pub(super) fn bucket_of(id: Uuid, count: usize) -> usize {
     (id_hash(id) % count.max(1) as u64) as usize
 }
 
+/// How many buckets are worth telling of that many rows.
+pub(super) fn buckets_for(rows: usize) -> usize {
+    (rows / ROWS_TO_A_BUCKET).next_power_of_two().clamp(LEAST_BUCKETS, BUCKETS)
+}
+
 /// The sums. Members that share a base share them until they differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sums {
@@ -77,5 +88,15 @@ impl Sums {
     /// Of all rows.
     pub(super) const fn all(&self) -> u64 {
         self.all
+    }
+
+    /// By `count` buckets, a power of two and at most [`BUCKETS`].
+    pub(super) fn folded(&self, count: usize) -> Vec<u64> {
+        let mut folded = vec![0_u64; count.clamp(1, BUCKETS)];
+        let len = folded.len();
+        for (at, sum) in self.buckets.iter().enumerate() {
+            folded[at % len] = folded[at % len].wrapping_add(*sum);
+        }
+        folded
     }
 }

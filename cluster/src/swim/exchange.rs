@@ -48,6 +48,15 @@ const LONGEST_ROW: usize = 1_024;
 struct Dialled {
     to: SocketAddr,
     target: Option<Uuid>,
+    /// Hashes were answered, which is done once.
+    asked: bool,
+}
+
+impl Dialled {
+    /// Whether this is the first time.
+    const fn ask(&mut self) -> bool {
+        !std::mem::replace(&mut self.asked, true)
+    }
 }
 
 /// The exchanges under way.
@@ -146,7 +155,12 @@ impl Swim {
         }
         let partner = self.pick(1, None).into_iter().next();
         if let Some((id, (_, address))) = partner.and_then(|id| Some((id, self.life_of(id)?))) {
-            self.dial(now, address, Some(id));
+            if !self.compares(id) {
+                self.dial(now, address, Some(id));
+            } else if !self.in_step(now.mono) {
+                // No digest came by that was like ours: datagrams may be blocked.
+                self.look_for_differences(now, id, address);
+            }
         }
     }
 
@@ -168,8 +182,21 @@ impl Swim {
             return;
         }
         let frame = self.full_state(now, true);
+        self.dial_with(now, to, target, frame);
+    }
+
+    /// Begins an exchange, unless one is under way with that member or too many are.
+    pub(super) fn dial_with(&mut self, now: Now, to: SocketAddr, target: Option<Uuid>, frame: Bytes) {
+        if self.streams.goes_to(to, target) {
+            return;
+        }
+        if self.streams.dialled.len() >= DIALLED {
+            self.stats.overloaded += 1;
+            return;
+        }
+        self.stats.sync_bytes_sent += frame.len() as u64;
         let number = self.streams.number();
-        self.streams.dialled.insert(number, Dialled { to, target });
+        self.streams.dialled.insert(number, Dialled { to, target, asked: false });
         self.timers.set(now.mono + self.config.exchange_timeout, Timer::StreamEnds { stream: number });
         self.outputs.push_back(Output::OpenStream { stream: StreamId::Dialled(number), to, target, frame });
     }
@@ -207,7 +234,7 @@ impl Swim {
                 break;
             }
             for statement in self.statements(now.mono, id) {
-                out.extend_from_slice(&Message::Statement(statement).encode());
+                Message::Statement(statement).encode_into(&mut out);
             }
         }
         out.into()
@@ -219,24 +246,48 @@ impl Swim {
                 let envelope = self.open(now, bytes);
                 return self.handle_probe_answer(number, envelope.as_ref());
             }
-            StreamId::Dialled(number) => match self.streams.dialled.remove(&number) {
-                Some(dialled) => Some(dialled.to),
+            StreamId::Dialled(number) => match self.streams.dialled.get(&number) {
+                Some(dialled) => Some((number, dialled.to)),
                 // Given up already.
                 None => return,
             },
             StreamId::Accepted(_) => None,
         };
+        self.stats.sync_bytes_received += bytes.len() as u64;
         let envelope = self.open(now, bytes).filter(|envelope| envelope.sender != self.identity.id);
         let first = envelope.as_ref().and_then(|envelope| envelope.messages().next());
         if let (None, Some(Ok(Message::Ping { seq, target }))) = (dialled, &first) {
             return self.answer_probe_by_stream(stream, *seq, *target);
         }
-        let (Some(envelope), Some(Ok(Message::Sync { answer_wanted }))) = (envelope, first) else {
+        match (&envelope, dialled, &first) {
+            (Some(_), None, Some(Ok(Message::Buckets { sums }))) if !self.leaving.is_over() => {
+                return self.answer_buckets(stream, sums);
+            }
+            (Some(envelope), Some((number, _)), Some(Ok(Message::Hashes { .. }))) if !self.leaving.is_over() => {
+                let first = self.streams.dialled.get_mut(&number).is_some_and(Dialled::ask);
+                if first {
+                    return self.answer_hashes(now, number, envelope);
+                }
+            }
+            (_, _, _) => {}
+        }
+        if let Some((number, _)) = dialled {
+            self.streams.dialled.remove(&number);
+        }
+        let dialled = dialled.map(|(_, to)| to);
+        let (Some(envelope), Some(Ok(first @ (Message::Sync { .. } | Message::Want { .. })))) = (envelope, first)
+        else {
             self.outputs.push_back(Output::CloseStream { stream });
             return;
         };
-        if dialled.is_none() && answer_wanted && !self.leaving.is_over() {
-            let frame = self.full_state(now, false);
+        let answer = match first {
+            _ if dialled.is_some() || self.leaving.is_over() => None,
+            Message::Sync { answer_wanted: true } => Some(self.full_state(now, false)),
+            Message::Want { ids } => Some(self.statements_of(now, Message::Sync { answer_wanted: false }, &ids)),
+            _ => None,
+        };
+        if let Some(frame) = answer {
+            self.stats.sync_bytes_sent += frame.len() as u64;
             self.outputs.push_back(Output::SendFrame { stream, frame, last: true });
         } else {
             self.outputs.push_back(Output::CloseStream { stream });

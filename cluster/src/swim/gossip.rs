@@ -11,7 +11,7 @@ use super::io::{MAX_BROADCAST, MAX_MESSAGE, Output, Refused};
 use super::member::MemberState;
 use super::membership::Teller;
 use super::seal::{Opened, Unopened};
-use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, Statement, VERSIONS, WireError, check_head, head};
+use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, Statement, VERSIONS, WireError, check_head, head_in};
 use super::{Stamp, Swim};
 use crate::time::{Mono, Now};
 
@@ -22,20 +22,26 @@ impl Swim {
         let life = to.and_then(|id| self.set.get(&id)?.life.as_ref());
         let (versions, receiver) = (life.map(|life| life.versions), life.map(|life| life.boot));
         let version = versions.and_then(|theirs| VERSIONS.common(theirs)).unwrap_or(VERSIONS.min);
-        let mut out = head(version, self.cluster, self.identity.id);
+        let mut out = head_in(self.packets.begin(), version, self.cluster, self.identity.id);
         if let Some(first) = first {
-            out.extend_from_slice(&first.encode());
+            first.encode_into(&mut out);
         }
         // The suspect is told first, and the dead are told what they are thought to be: so they can answer at once.
         if let Some(word) = to.and_then(|id| self.word_about(now.mono, id, address)) {
-            out.extend_from_slice(&Message::Statement(word).encode());
+            Message::Statement(word).encode_into(&mut out);
+        }
+        if let Some(Message::Ping { .. } | Message::Ack { .. }) = first
+            && let Some(digest) = self.digest_for(version)
+        {
+            digest.encode_into(&mut out);
         }
         let limit = retransmit_limit(self.config.retransmit_multiplier, self.live());
         self.news.fill(&mut out, ENVELOPE_HEAD + PACKET_ROOM, limit);
         self.stats.packets_sent += 1;
         let out = self.seals.seal(out, receiver);
         self.stats.bytes_sent += out.len() as u64;
-        self.outputs.push_back(Output::Datagram { to: address, bytes: out.into() });
+        let bytes = self.packets.carry(out);
+        self.outputs.push_back(Output::Datagram { to: address, bytes });
     }
 
     /// Tells one member what we have to tell, our own word first.
@@ -79,6 +85,7 @@ impl Swim {
             return;
         }
         let teller = Teller { id: sender, address: from };
+        let mut digest = None;
         for message in envelope.messages() {
             match message {
                 Ok(Message::Ping { seq, target }) => self.handle_ping(now, sender, from, seq, target),
@@ -101,11 +108,16 @@ impl Swim {
                         self.stats.not_for_us += 1;
                     }
                 }
-                Ok(Message::Sync { .. }) => {}
+                Ok(Message::Digest { sum }) => digest = Some(sum),
+                Ok(Message::Sync { .. } | Message::Buckets { .. } | Message::Hashes { .. } | Message::Want { .. }) => {}
                 Err(_) => self.stats.absurd_stamps += 1,
             }
         }
         self.heard_from(now, sender, from);
+        // Behind the news of the same packet: they may be the difference.
+        if let Some(sum) = digest {
+            self.handle_digest(now, sender, sum);
+        }
     }
 
     /// Opens a packet's seal; counts what is not well.

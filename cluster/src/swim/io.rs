@@ -207,6 +207,10 @@ pub struct Stats {
     pub members_refused: u64,
     /// User broadcasts that made room for others, or grew too old, before they were sent as often as they should.
     pub broadcasts_dropped: u64,
+    /// Bytes of the frames of exchanges that we sent.
+    pub sync_bytes_sent: u64,
+    /// Bytes of those that came in.
+    pub sync_bytes_received: u64,
     /// Probes of ours that were begun, but those of the dead.
     pub probes: u64,
     /// Of these, answered first by the target's own datagram.

@@ -98,6 +98,7 @@ impl Swim {
             }
             return false;
         }
+        self.compare.changed();
         if current {
             self.news.news.put(id, Message::Statement(statement.clone()).encode(), now.mono);
         }

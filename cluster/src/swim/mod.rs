@@ -30,6 +30,7 @@
 //! | `round_trips`, `health`, `suspicion`, `suspect` | failure detection: how long an answer is waited for |
 //! | `gossip`, `dissemination`, `seen` | passing on: packets, queues, user broadcasts |
 //! | `seal` | sealing and opening packets, replays |
+//! | `differences` | views compared by digests, and what differs over streams |
 //! | `exchange` | the full state over streams, the seeds |
 //! | `leave` | goodbye |
 //! | `view`, `report`, `ledger`, `estimates` | what can be read off |
@@ -42,6 +43,7 @@
 mod config;
 #[cfg(test)]
 mod detection_tests;
+mod differences;
 mod digest;
 mod dissemination;
 mod estimates;
@@ -57,6 +59,7 @@ mod lww;
 mod member;
 mod membership;
 mod own;
+mod packets;
 mod probe;
 mod relay;
 mod report;
@@ -92,6 +95,7 @@ pub use report::{Histogram, Report};
 pub use snapshot::Snapshot;
 
 use crate::time::{Mono, Now};
+use differences::Compare;
 use dissemination::Dissemination;
 use estimates::Loss;
 use exchange::{Seeds, Streams};
@@ -101,6 +105,7 @@ use leave::Leaving;
 use ledger::Ledger;
 use membership::{Peer, Record};
 use own::Own;
+use packets::Packets;
 use probe::Probes;
 use relay::Relays;
 use roster::Roster;
@@ -152,6 +157,8 @@ pub struct Swim {
     leaving: Leaving,
     outputs: VecDeque<Output>,
     stats: Stats,
+    packets: Packets,
+    compare: Compare,
 }
 
 impl Swim {
@@ -199,6 +206,8 @@ impl Swim {
             leaving: Leaving::No,
             outputs: VecDeque::new(),
             stats: Stats::default(),
+            packets: Packets::default(),
+            compare: Compare::default(),
             config,
             identity,
             rng,

@@ -230,6 +230,18 @@ fn hostile() -> impl Strategy<Value = Message> {
             seq,
             payload: Bytes::new(),
         }),
+        any::<u64>().prop_map(|sum| Message::Digest { sum }),
+        prop::collection::vec(any::<u64>(), 0..40).prop_map(|sums| Message::Buckets { sums }),
+        Just(Message::Buckets { sums: vec![7; 16] }),
+        (0..40_u16, 0..40_u16, prop::collection::vec((1..5_u8, any::<u64>()), 0..8)).prop_map(
+            |(buckets, bucket, rows)| Message::Hashes {
+                buckets,
+                bucket,
+                rows: rows.into_iter().map(|(number, hash)| (id(number.into()), hash)).collect(),
+            }
+        ),
+        prop::collection::vec(1..5_u8, 0..8)
+            .prop_map(|ids| Message::Want { ids: ids.into_iter().map(|number| id(number.into())).collect() }),
         any::<bool>().prop_map(|answer_wanted| Message::Sync { answer_wanted }),
     ]
 }

@@ -47,7 +47,8 @@ impl Envelope {
         }
         let mut reader = Reader::new(bytes.get(PACKET_HEAD..).unwrap_or_default());
         let sender = reader.id()?;
-        let envelope = Self { sender, bytes: bytes.clone(), believable };
+        // Moved, not cloned: the first clone of a datagram's bytes allocates.
+        let envelope = Self { sender, bytes, believable };
         for message in envelope.messages() {
             match message {
                 Ok(_) | Err(WireError::AbsurdStamp) => {}
@@ -113,7 +114,12 @@ pub(in crate::swim) fn carries_payload(packet: &[u8]) -> bool {
 
 /// The beginning of a packet or frame of version `version`.
 pub(in crate::swim) fn head(version: u8, cluster: ClusterHash, sender: Uuid) -> Vec<u8> {
-    let mut out = Writer(Vec::with_capacity(256));
+    head_in(Vec::with_capacity(256), version, cluster, sender)
+}
+
+/// The same, in an empty buffer that was used before.
+pub(in crate::swim) fn head_in(buffer: Vec<u8>, version: u8, cluster: ClusterHash, sender: Uuid) -> Vec<u8> {
+    let mut out = Writer(buffer);
     out.bytes(&MAGIC);
     out.u8(version);
     out.u8(0);

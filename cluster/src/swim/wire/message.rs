@@ -25,6 +25,12 @@ pub(in crate::swim) const MAX_ACCUSERS: usize = MAX_CONFIRMATIONS + 1;
 /// Length of the longest statement that accuses, with its head.
 pub(in crate::swim) const ACCUSATION_LEN: usize = MESSAGE_HEAD + 16 + 8 + 16 * MAX_ACCUSERS;
 
+/// Length of a digest, with its head.
+pub(in crate::swim) const DIGEST_LEN: usize = MESSAGE_HEAD + 8;
+
+/// The first protocol version that knows [`Message::Digest`] and the exchange of differences.
+pub(in crate::swim) const DIGEST_SINCE: u8 = 2;
+
 /// The first protocol version that knows [`Message::Nack`].
 pub(in crate::swim) const NACK_SINCE: u8 = 2;
 
@@ -82,6 +88,14 @@ pub(in crate::swim) enum Message {
     Direct { to: Uuid, payload: Bytes },
     /// A relay: I asked `subject` for you, and heard nothing so far.
     Nack { seq: u32, subject: Uuid },
+    /// The sum of the hashes of all rows.
+    Digest { sum: u64 },
+    /// First in a frame: the sums by buckets of ids.
+    Buckets { sums: Vec<u64> },
+    /// The hashes of the rows in one of so many buckets.
+    Hashes { buckets: u16, bucket: u16, rows: Vec<(Uuid, u64)> },
+    /// First in a frame: the members of whom statements are wanted. The statements behind it are what the asker's other side lacks.
+    Want { ids: Vec<Uuid> },
     /// First in a frame: the statements that follow are the full state.
     Sync { answer_wanted: bool },
 }
@@ -96,6 +110,10 @@ const BROADCAST: u8 = 7;
 const MESSAGE: u8 = 8;
 const SYNC: u8 = 9;
 const NACK: u8 = 10;
+const DIGEST: u8 = 11;
+const BUCKETS: u8 = 12;
+const HASHES: u8 = 13;
+const WANT: u8 = 14;
 
 const REASON_FAILED: u8 = 1;
 const REASON_LEFT: u8 = 2;
@@ -110,15 +128,23 @@ pub(super) const fn is_payload(kind: u8) -> bool {
 impl Message {
     /// With its head.
     pub(in crate::swim) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.u8(0);
-        out.u16(0);
-        let kind = self.encode_body(&mut out);
-        // Our own messages are all shorter than a packet.
-        let len = u16::try_from(out.0.len() - MESSAGE_HEAD).unwrap_or(u16::MAX);
-        out.0[0] = kind;
-        out.0[1..MESSAGE_HEAD].copy_from_slice(&len.to_le_bytes());
-        out.0
+        let mut out = Vec::new();
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// With its head, behind what is there.
+    pub(in crate::swim) fn encode_into(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        let mut writer = Writer(std::mem::take(out));
+        writer.u8(0);
+        writer.u16(0);
+        let kind = self.encode_body(&mut writer);
+        *out = writer.0;
+        // Our own messages are all shorter than that.
+        let len = u16::try_from(out.len() - begin - MESSAGE_HEAD).unwrap_or(u16::MAX);
+        out[begin] = kind;
+        out[begin + 1..begin + MESSAGE_HEAD].copy_from_slice(&len.to_le_bytes());
     }
 
     fn encode_body(&self, out: &mut Writer) -> u8 {
@@ -182,6 +208,27 @@ impl Message {
                 out.id(*subject);
                 NACK
             }
+            Self::Digest { sum } => {
+                out.u64(*sum);
+                DIGEST
+            }
+            Self::Buckets { sums } => {
+                sums.iter().for_each(|sum| out.u64(*sum));
+                BUCKETS
+            }
+            Self::Hashes { buckets, bucket, rows } => {
+                out.u16(*buckets);
+                out.u16(*bucket);
+                for (id, hash) in rows {
+                    out.id(*id);
+                    out.u64(*hash);
+                }
+                HASHES
+            }
+            Self::Want { ids } => {
+                ids.iter().for_each(|id| out.id(*id));
+                WANT
+            }
             Self::Sync { answer_wanted } => {
                 out.u8(if *answer_wanted { ANSWER_WANTED } else { 0 });
                 SYNC
@@ -210,6 +257,14 @@ impl Message {
             },
             MESSAGE => Self::Direct { to: body.id()?, payload: payload(body.rest(), MAX_MESSAGE)? },
             NACK => Self::Nack { seq: body.u32()?, subject: body.id()? },
+            DIGEST => Self::Digest { sum: body.u64()? },
+            BUCKETS => Self::Buckets { sums: all(&mut body, |body| body.u64())? },
+            HASHES => Self::Hashes {
+                buckets: body.u16()?,
+                bucket: body.u16()?,
+                rows: all(&mut body, |body| Ok((body.id()?, body.u64()?)))?,
+            },
+            WANT => Self::Want { ids: all(&mut body, |body| body.id())? },
             SYNC => Self::Sync { answer_wanted: body.u8()? & ANSWER_WANTED != 0 },
             _ => return Ok(None),
         };
@@ -218,6 +273,18 @@ impl Message {
             _ => Ok(Some(message)),
         }
     }
+}
+
+/// One after the other, until the body ends; that is soon, its length has 16 bits.
+fn all<T>(
+    body: &mut Reader<'_>,
+    mut one: impl FnMut(&mut Reader<'_>) -> Result<T, WireError>,
+) -> Result<Vec<T>, WireError> {
+    let mut all = Vec::new();
+    while !body.is_empty() {
+        all.push(one(body)?);
+    }
+    Ok(all)
 }
 
 fn read_alive(body: &mut Reader<'_>) -> Result<Statement, WireError> {

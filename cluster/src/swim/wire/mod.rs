@@ -11,8 +11,11 @@ use std::fmt;
 
 pub(super) use envelope::{
     ENVELOPE_HEAD, Envelope, FLAG_BOUND, FLAG_SEALED, PACKET_HEAD, PACKET_ROOM, carries_payload, check_head, head,
+    head_in,
 };
-pub(super) use message::{ACCUSATION_LEN, BROADCAST_LEN, Message, NACK_SINCE, PROBE_LEN, Statement};
+pub(super) use message::{
+    ACCUSATION_LEN, BROADCAST_LEN, DIGEST_LEN, DIGEST_SINCE, Message, NACK_SINCE, PROBE_LEN, Statement,
+};
 
 pub use preface::{Answer, Preface, PrefaceError, Refusal, StreamKind};
 
@@ -123,8 +126,8 @@ pub struct FrameTooLong {
 /// not, so that sealing never makes a packet too long.
 pub const SEAL_OVERHEAD: usize = 48;
 
-// The longest broadcast goes beside a probe and the accusation that its target is told first.
-const _: () = assert!(BROADCAST_LEN + PROBE_LEN + ACCUSATION_LEN <= PACKET_ROOM);
+// The longest broadcast goes beside a probe, a digest and the accusation that its target is told first.
+const _: () = assert!(BROADCAST_LEN + PROBE_LEN + DIGEST_LEN + ACCUSATION_LEN <= PACKET_ROOM);
 
 /// Why a packet or frame is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

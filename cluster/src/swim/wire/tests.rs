@@ -73,6 +73,11 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(origin, boot, seq, payload)| Message::Broadcast { origin, boot, seq, payload }),
         (id(), payload(MAX_MESSAGE)).prop_map(|(to, payload)| Message::Direct { to, payload }),
         (any::<u32>(), id()).prop_map(|(seq, subject)| Message::Nack { seq, subject }),
+        any::<u64>().prop_map(|sum| Message::Digest { sum }),
+        prop::collection::vec(any::<u64>(), 0..40).prop_map(|sums| Message::Buckets { sums }),
+        (any::<u16>(), any::<u16>(), prop::collection::vec((id(), any::<u64>()), 0..40))
+            .prop_map(|(buckets, bucket, rows)| Message::Hashes { buckets, bucket, rows }),
+        prop::collection::vec(id(), 0..40).prop_map(|ids| Message::Want { ids }),
         any::<bool>().prop_map(|answer_wanted| Message::Sync { answer_wanted }),
     ]
 }
