@@ -14,14 +14,14 @@ async fn torture(seed: u64, faults: &[&str]) {
     }
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     // 12 s of faults, besides what it takes to get over each.
-    let plan = Plan { seed, length: Duration::from_secs(12), nodes: 3, faults };
+    let plan = Plan { seed, length: Duration::from_secs(12), nodes: 3, faults, control: None };
     let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
     if !report.violations.is_empty() {
         let kept = report.save(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{seed}")));
         let all: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
         panic!("kept in {kept:?}:\n{}", all.join("\n"));
     }
-    assert!(report.record.strikes.len() >= 3, "{:?}", report.record.strikes);
+    assert!(!report.record.strikes.is_empty(), "no fault happened");
     assert!(report.record.operations.len() > 500, "{}", report.record.counts());
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::Parser;
 use muster_e2e::judges;
 use muster_e2e::torture::record::Record;
-use muster_e2e::torture::{Plan, Report, run};
+use muster_e2e::torture::{Control, Plan, Report, run};
 
 #[derive(Debug, Parser)]
 #[command(about = "Tries to break the promise: nothing acknowledged is ever lost")]
@@ -37,6 +37,9 @@ struct Options {
     /// Only this fault; repeatable. All that fit when not given.
     #[arg(long)]
     fault: Vec<String>,
+    /// What is to be wrong with the clients on purpose; the judges must find it.
+    #[arg(long, value_parser = ["stale-reads", "twice-applied"])]
+    control: Option<String>,
     /// Where history and logs go when something is found.
     #[arg(long, default_value = "target/torture")]
     out: PathBuf,
@@ -58,7 +61,8 @@ async fn main() -> ExitCode {
         };
     }
     let length = Duration::from_secs_f64(options.minutes.clamp(0.0, 24.0 * 60.0) * 60.0);
-    let plan = Plan { seed: options.seed, length, nodes: options.nodes.into(), faults: options.fault.clone() };
+    let control = options.control.as_deref().and_then(Control::named);
+    let plan = Plan { seed: options.seed, length, nodes: options.nodes.into(), faults: options.fault.clone(), control };
     println!("seed {}, {} nodes, {:?}", plan.seed, plan.nodes, plan.length);
     let report = match run(&plan, &|line| println!("{line}")).await {
         Ok(report) => report,

@@ -1,5 +1,5 @@
-//! A fresh node joins on a machine to spare, learns everything and votes; after a while it is taken out for good. Seen: it is among the
-//! voters, and later among nobody's.
+//! A fresh node joins on a machine to spare, learns everything and votes if there is a seat; after a while it is taken out for good. Seen:
+//! it is among the voters (the learners, when all five seats are taken), and later among nobody's.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         let node = world.add().ok_or("no machine to spare")?;
         world.start(node).await;
         let id = world.cluster.nodes[node].id(&world.http).await;
-        votes(world, id, true).await?;
+        replicates(world, id, true).await?;
         tokio::time::sleep(hold).await;
         let leave = async || {
             let url = world.cluster.nodes[0].url(&format!("/cluster/members/{id}/leave"));
@@ -23,17 +23,25 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
             (answer.is_ok() || answer.status == 404).then_some(())
         };
         until(WITHIN, leave).await.ok_or("it could not leave")?;
-        votes(world, id, false).await?;
+        replicates(world, id, false).await?;
         let on = world.names(&[node]);
         world.remove_last();
-        Ok(Struck { on, evidence: format!("{id} voted, and left") })
+        Ok(Struck { on, evidence: format!("{id} had its place, and left") })
     })
 }
 
-async fn votes(world: &World, id: uuid::Uuid, wanted: bool) -> Result<(), String> {
+/// 5 voters at most, when nobody says otherwise.
+const SEATS: usize = 5;
+
+/// Waits until a node has its place, or none any more.
+async fn replicates(world: &World, id: uuid::Uuid, wanted: bool) -> Result<(), String> {
+    let seated = world.all().len() <= SEATS;
     let found = until(WITHIN, async || {
         let status = world.cluster.nodes[0].status(&world.http).await?;
-        (status.voters.iter().any(|voter| voter.id == id) == wanted).then_some(())
+        let votes = status.voters.iter().any(|voter| voter.id == id);
+        let learns = status.learners.iter().any(|learner| learner.id == id);
+        let placed = if seated && wanted { votes } else { votes || learns };
+        (placed == wanted).then_some(())
     });
-    found.await.ok_or_else(|| format!("{id} {}", if wanted { "does not vote" } else { "still votes" }))
+    found.await.ok_or_else(|| format!("{id} {}", if wanted { "has no place" } else { "still has a place" }))
 }

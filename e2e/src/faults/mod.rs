@@ -5,6 +5,7 @@ mod alone;
 mod bridge;
 mod cut_off;
 mod doubled;
+mod full_disk;
 mod gossip_cut;
 mod growth;
 mod halves;
@@ -52,16 +53,18 @@ pub struct Fault {
     pub name: &'static str,
     /// How many nodes it takes at least.
     pub nodes: usize,
+    /// Whether it only happens when it is asked for by name: there is a known defect that it always finds (`docs/reliability.md`).
+    pub asked: bool,
     /// Does it, for so long, and takes it away again.
     pub strike: fn(&mut World, Duration) -> Strikes<'_>,
 }
 
 const fn fault(name: &'static str, nodes: usize, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
-    Fault { name, nodes, strike }
+    Fault { name, nodes, asked: false, strike }
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 24] = [
+pub const FAULTS: [Fault; 26] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -82,6 +85,8 @@ pub const FAULTS: [Fault; 24] = [
     fault("registry-gone", 1, registry_gone::strike),
     fault("registry-wiped", 1, registry_wiped::strike),
     fault("wiped-disk", 3, wiped_disk::strike),
+    fault("full-disk", 3, full_disk::strike),
+    Fault { asked: true, ..fault("brim-full-disk", 3, full_disk::strike_to_the_brim) },
     fault("old-disk", 3, old_disk::strike),
     fault("new-address", 3, new_address::strike),
     fault("growth", 3, growth::strike),
@@ -94,7 +99,7 @@ pub const FAULTS: [Fault; 24] = [
 /// When a name is not known, or takes more nodes.
 pub fn chosen(names: &[String], nodes: usize) -> Result<Vec<Fault>, String> {
     if names.is_empty() {
-        return Ok(FAULTS.into_iter().filter(|fault| fault.nodes <= nodes).collect());
+        return Ok(FAULTS.into_iter().filter(|fault| fault.nodes <= nodes && !fault.asked).collect());
     }
     let named = |name: &String| {
         let found = FAULTS.into_iter().find(|fault| fault.name == name);

@@ -1,4 +1,4 @@
-//! A machine's link carries 1 to 10 Mbit/s and holds back what is more: answers come late, and some not at all. Seen: packets that had to wait.
+//! A machine's link carries 64 to 512 kbit/s and holds back what is more: answers come late, and some not at all. Seen: packets that had to wait.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::torture::World;
 pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
     Box::pin(async move {
         let victim = world.victim().await?;
-        let rate = world.chance.random_range(1..10);
-        tc(world, victim, &format!("qdisc add dev eth0 root tbf rate {rate}mbit burst 4kb latency 200ms"))?;
+        let rate = world.chance.random_range(64..512);
+        tc(world, victim, &format!("qdisc add dev eth0 root tbf rate {rate}kbit burst 4kb latency 200ms"))?;
         tokio::time::sleep(hold).await;
         let shown = tc(world, victim, "-s qdisc show dev eth0");
         tc(world, victim, "qdisc del dev eth0 root")?;
         let waited = count(&shown?, "overlimits");
-        let on = format!("{}, {rate} Mbit/s", world.names(&[victim]));
+        let on = format!("{}, {rate} kbit/s", world.names(&[victim]));
         let evidence = format!("{waited} times too much at once");
         (waited > 0).then_some(Struck { on, evidence }).ok_or_else(|| "nothing had to wait".to_owned())
     })

@@ -63,6 +63,42 @@ pub enum Way {
     Library(Client),
 }
 
+/// A fault of the clients' own, which stands for one of the servers': whoever judges must find it. A judge that finds nothing in a run with
+/// a control is no judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// A linearizable read is answered from the node's own copy: a build that leaves the read index out.
+    StaleReads,
+    /// A write that is sent again is another write: a build that applies a retry twice.
+    TwiceApplied,
+}
+
+impl Control {
+    /// The control of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "stale-reads" => Some(Self::StaleReads),
+            "twice-applied" => Some(Self::TwiceApplied),
+            _ => None,
+        }
+    }
+
+    /// What is sent instead of a call.
+    fn bend(self, call: &Call, behind: usize) -> Call {
+        let mut bent = call.clone();
+        match (self, &mut bent) {
+            (Self::StaleReads, Call::Get { freshness, .. } | Call::List { freshness, .. }) => {
+                *freshness = Freshness::Local;
+            }
+            (Self::TwiceApplied, Call::Put { again: Some(again), .. } | Call::Delete { again: Some(again), .. }) => {
+                again.push_str(&format!("-{behind}-{}", uuid::Uuid::new_v4()));
+            }
+            (Self::StaleReads | Self::TwiceApplied, _) => {}
+        }
+        bent
+    }
+}
+
 /// A client.
 #[derive(Debug, Clone)]
 pub struct Worker {
@@ -74,6 +110,8 @@ pub struct Worker {
     pub addresses: Addresses,
     /// Where it writes down what it does.
     pub recorder: Recorder,
+    /// What is wrong with it on purpose.
+    pub control: Option<Control>,
 }
 
 impl Worker {
@@ -106,12 +144,13 @@ impl Worker {
     /// Makes one call and writes it down. A plain client asks its own node, or the one so many behind it.
     pub async fn perform(&self, call: &Call, behind: usize) -> Seen {
         let began = self.recorder.now();
+        let sent = self.control.map_or_else(|| call.clone(), |control| control.bend(call, behind));
         let (node, seen) = match &self.way {
             Way::Plain(http, own) => {
                 let node = (own + behind) % self.addresses.all().len().max(1);
-                (Some(node), plain(http, &self.addresses.of(node), call).await)
+                (Some(node), plain(http, &self.addresses.of(node), &sent).await)
             }
-            Way::Library(client) => (None, library(client, call).await),
+            Way::Library(client) => (None, library(client, &sent).await),
         };
         self.recorder.ended(self.number, node, began, call.clone(), seen.clone());
         seen

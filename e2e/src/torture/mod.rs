@@ -14,5 +14,6 @@ pub mod script;
 mod watch;
 pub mod world;
 
+pub use client::Control;
 pub use run::{Plan, Report, run};
 pub use world::World;

@@ -9,7 +9,7 @@ use muster_client::Client;
 use rand::RngExt;
 use tokio::task::JoinHandle;
 
-use super::client::{Way, Worker};
+use super::client::{Control, Way, Worker};
 use super::operation::{Call, Freshness};
 use super::record::{Record, Recorder, Strike};
 use super::script::Script;
@@ -35,6 +35,8 @@ pub struct Plan {
     pub nodes: usize,
     /// Which faults; all that fit when there are none.
     pub faults: Vec<String>,
+    /// What is wrong with the clients on purpose, to see that it is found.
+    pub control: Option<Control>,
 }
 
 /// What came of it.
@@ -55,7 +57,7 @@ pub struct Report {
 pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Report, String> {
     let catalogue = faults::chosen(&plan.faults, plan.nodes)?;
     let mut world = World::new(plan.nodes, plan.seed).await?;
-    let clients = Clients::start(&world, plan.seed).await;
+    let clients = Clients::start(&world, plan).await;
     let since = Instant::now();
     let mut deck: Vec<Fault> = Vec::new();
     let (mut gave_up, mut violations) = (None, Vec::new());
@@ -74,6 +76,14 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
         };
         gave_up = strike.recovered.is_none().then(|| strike.fault.clone());
         world.recorder.so_far().strikes.push(strike);
+        if plan.control.is_some() {
+            // Found without what is there at the end, so that the time until then can be told.
+            let found = early(&world.recorder.so_far().clone());
+            if let Some(violation) = found {
+                tell(&format!("{} found: {violation}", clock(world.recorder.now())));
+                break;
+            }
+        }
         tokio::time::sleep(Duration::from_millis(world.chance.random_range(200..1_500))).await;
     }
     let recorder = clients.stop().await;
@@ -87,6 +97,13 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
     tell(&record.counts());
     violations.extend(judges::judge(&record));
     Ok(Report { record, violations, logs })
+}
+
+/// What the judges say of a run that goes on who do not mind that writes under way are not in its record yet.
+fn early(record: &Record) -> Option<Violation> {
+    let mut found = judges::judge(record);
+    found.retain(|violation| matches!(violation.judge, "order" | "once"));
+    (!found.is_empty()).then(|| found.swap_remove(0))
 }
 
 async fn one(world: &mut World, fault: &Fault, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Strike, String> {
@@ -123,12 +140,12 @@ struct Clients {
 }
 
 impl Clients {
-    async fn start(world: &World, seed: u64) -> Self {
+    async fn start(world: &World, plan: &Plan) -> Self {
         let (stop, recorder) = (Arc::new(AtomicBool::new(false)), world.recorder.clone());
         let nodes = world.all();
         let worker = |number, way| {
             let (addresses, recorder) = (world.addresses.clone(), world.recorder.clone());
-            Worker { number, way, addresses, recorder }
+            Worker { number, way, addresses, recorder, control: plan.control }
         };
         // From here on revisions are counted.
         let all = Call::List { prefix: "nothing/".to_owned(), freshness: Freshness::Linearizable };
@@ -139,10 +156,9 @@ impl Clients {
             Way::Library(client.expect("a client"))
         };
         let ways: Vec<Way> = plain.chain((0..LIBRARIES).map(library)).collect();
-        let working = ways
-            .into_iter()
-            .enumerate()
-            .map(|(number, way)| tokio::spawn(worker(number, way).work(Script::new(seed, number), Arc::clone(&stop))));
+        let working = ways.into_iter().enumerate().map(|(number, way)| {
+            tokio::spawn(worker(number, way).work(Script::new(plan.seed, number), Arc::clone(&stop)))
+        });
         let mut tasks: Vec<_> = working.collect();
         tasks.extend((0..world.net.machines()).map(|node| {
             let (http, addresses) = (world.http.clone(), world.addresses.clone());

@@ -198,6 +198,7 @@ impl World {
             way: Way::Plain(self.http.clone(), node),
             addresses: self.addresses.clone(),
             recorder: self.recorder.clone(),
+            control: None,
         };
         matches!(worker.perform(&call, 0).await, Seen::Wrote { .. })
     }
