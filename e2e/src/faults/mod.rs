@@ -31,8 +31,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::firewall;
+use crate::cluster::SOON;
 use crate::torture::World;
+use crate::{firewall, until};
 
 /// What a fault met, and how one sees that it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +114,12 @@ pub fn chosen(names: &[String], nodes: usize) -> Result<Vec<Fault>, String> {
 /// Holds what the machines' firewalls do, counts what they caught, and opens them all.
 async fn hold_walls(world: &World, on: String, hold: Duration) -> Result<Struck, String> {
     tokio::time::sleep(hold).await;
-    let caught: u64 = (0..world.net.machines()).map(|machine| firewall::caught(&world.net, machine)).sum();
+    // Gossip may have had nothing to say so far.
+    let caught = until(SOON, async || {
+        let caught = (0..world.net.machines()).map(|machine| firewall::caught(&world.net, machine)).sum::<u64>();
+        (caught > 0).then_some(caught)
+    });
+    let caught = caught.await.unwrap_or(0);
     (0..world.net.machines()).for_each(|machine| firewall::open(&world.net, machine));
     match caught {
         0 => Err(format!("nothing was caught on its way on {on}")),

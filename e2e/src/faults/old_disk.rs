@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::pause::is_stopped;
 use super::{Strikes, Struck};
 use crate::cluster::SOON;
 use crate::torture::World;
@@ -14,8 +15,11 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         let victim = world.follower().await?;
         let (folder, backup) = (world.cluster.nodes[victim].dir().to_owned(), world.cluster.folder("backup"));
         world.cluster.nodes[victim].process.pause();
+        // A copy of one moment: what is still being written would be in one file and not in another.
+        let stopped = until(SOON, async || is_stopped(world, victim).then_some(())).await;
         let copied = copy(&folder, &backup);
         world.cluster.nodes[victim].process.resume();
+        stopped.ok_or("it was not stopped")?;
         copied.map_err(|error| error.to_string())?;
         tokio::time::sleep(hold).await;
         world.cluster.nodes[victim].kill();

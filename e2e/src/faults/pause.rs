@@ -18,9 +18,15 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
     })
 }
 
-/// Whether the kernel says that a node's process is stopped.
+/// Whether the kernel says that all threads of a node's process are stopped. A signal takes a moment to reach those that are writing.
 pub(super) fn is_stopped(world: &World, node: usize) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.cluster.nodes[node].process.pid()));
-    // The state stands behind the name, which is in parentheses.
-    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", world.cluster.nodes[node].process.pid())) else {
+        return false;
+    };
+    let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+        // The state stands behind the name, which is in parentheses.
+        stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    };
+    threads.into_iter().all(stopped)
 }
