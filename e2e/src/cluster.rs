@@ -113,7 +113,7 @@ impl Plan {
 
 /// A loopback address that no other test and no other program uses: client connections come from 127.0.0.1, so a port that
 /// a server has kept for its next start cannot be taken by one of them meanwhile.
-fn own_loopback() -> Ipv4Addr {
+pub fn own_loopback() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(0);
     let pid = std::process::id().to_le_bytes();
     // 32 clusters for each process is more than a test has.

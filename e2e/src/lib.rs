@@ -4,7 +4,7 @@
 //! Cluster ── RegistryServer ─┐
 //!    └────── Node ───────────┴─ Process (signals, log, ready line)
 //! History ── what became of each write     Load ── writers that fill a History
-//! drive ── the load of the benchmark
+//! drive ── the load of the benchmark     Tap ── what went over the wire
 //! torture ── faults drawn from a seed, clients that record, judges
 //! ```
 //!
@@ -29,6 +29,7 @@ pub mod node;
 pub mod process;
 pub mod ready;
 pub mod registry;
+pub mod tap;
 pub mod torture;
 pub mod wait;
 
@@ -39,4 +40,5 @@ pub use load::Load;
 pub use node::Node;
 pub use process::Process;
 pub use registry::RegistryServer;
+pub use tap::Tap;
 pub use wait::{eventually, until};

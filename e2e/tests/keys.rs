@@ -1,20 +1,24 @@
 //! Keys, with real processes: strangers learn nothing, and keys come and go under load.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_client::Client;
 use muster_client::api::cluster::MemberState;
 use muster_e2e::cli::muster;
-use muster_e2e::cluster::SOON;
+use muster_e2e::cluster::{SOON, own_loopback};
+use muster_e2e::history::Fate;
 use muster_e2e::load::Load;
-use muster_e2e::{Cluster, Plan};
+use muster_e2e::{Cluster, Node, Plan, Tap, eventually};
 use serde_json::Value;
+
+/// How the warning begins.
+const OTHER_KEYS: &str = "datagrams and connections were dropped since their keys are not ours";
 
 async fn new_key() -> String {
     muster(&["keys", "generate"]).await.exits(0).line().to_owned()
@@ -26,20 +30,50 @@ fn write(path: &Path, lines: &[&str]) -> PathBuf {
     path.to_owned()
 }
 
-/// Three nodes, each with a keys file of its own, of these lines.
-async fn cluster(lines: &[&str]) -> (Cluster, PathBuf) {
+/// Three nodes, each with a keys file of its own, of these lines, and each reached by the others through a tap only.
+async fn cluster(lines: &[&str]) -> (Cluster, PathBuf, Vec<Tap>) {
     let mut cluster = Plan::new(0).expect(3).lay();
+    cluster.registry.start().await;
+    let (at, mut taps) = (own_loopback(), Vec::new());
     for number in 1..=3 {
         let file = write(&cluster.folder(&format!("keys-{number}")), lines);
-        cluster.add(&["--keys-file", file.to_str().unwrap()]);
+        // Addresses of the test's own, so a fixed port is nobody else's.
+        let peer = SocketAddr::from((cluster.ip, 8050 + number));
+        taps.push(Tap::new(SocketAddr::from((at, peer.port())), peer).await);
+        let name = format!("n{number}");
+        let args =
+            ["--http", &format!("{}:0", cluster.ip), "--peer", &peer.to_string(), "--advertise", &at.to_string()];
+        let more = ["-ra", &cluster.registry.url(), "--bootstrap-expect", "3", "--keys-file", file.to_str().unwrap()];
+        let args = args.into_iter().chain(more).map(str::to_owned).collect::<Vec<_>>();
+        cluster.nodes.push(Node::new(&name, &cluster.folder(&name), args));
     }
     let mine = write(&cluster.folder("keys-mine"), lines);
-    cluster.registry.start().await;
     cluster.spawn_all();
     cluster.ready_all().await;
     cluster.usable().await;
     cluster.settled().await;
-    (cluster, mine)
+    let members = cluster.nodes[0].members(&cluster.http).await.unwrap().members;
+    let tapped = |peer: &str| peer.parse::<SocketAddr>().is_ok_and(|peer| peer.ip() == IpAddr::V4(at));
+    assert!(members.iter().all(|member| tapped(&member.peer)), "{members:?}");
+    (cluster, mine, taps)
+}
+
+/// What a node has dropped for its seal.
+async fn dropped(cluster: &Cluster, node: usize) -> BTreeMap<&'static str, u64> {
+    let metrics = cluster.http.get(cluster.nodes[node].url("/metrics")).ok().await.text();
+    let count = |reason: &'static str| {
+        let head = format!("muster_gossip_dropped_total{{reason=\"{reason}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&head)).expect("every reason has its line");
+        (reason, line.parse().expect("a number"))
+    };
+    ["unsealed", "unknown_key", "bad_seal", "replayed"].map(count).into()
+}
+
+/// Whether these bytes went by, and how many did.
+fn heard(taps: &[Tap], what: &str) -> (bool, usize) {
+    let all: Vec<Vec<u8>> = taps.iter().map(Tap::take).collect();
+    let found = all.iter().any(|bytes| bytes.windows(what.len()).any(|window| window == what.as_bytes()));
+    (found, all.iter().map(Vec::len).sum())
 }
 
 /// Runs `muster keys ...` against the first node and gives what each member has, by name.
@@ -76,8 +110,12 @@ fn open_preface() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_without_the_key_can_neither_join_nor_hear_anything_and_changes_no_keys() {
     let key = new_key().await;
-    let (mut cluster, mine) = cluster(&[&key]).await;
-    cluster.http.put(cluster.nodes[0].url("/kv/secret"), "x").ok().await;
+    let (mut cluster, mine, taps) = cluster(&[&key]).await;
+    for node in 0..3 {
+        // From the first packet on, nobody takes what another says for something else.
+        assert!(dropped(&cluster, node).await.values().all(|count| *count == 0), "{:?}", dropped(&cluster, node).await);
+    }
+    cluster.http.put(cluster.nodes[0].url("/kv/the-very-key"), "the very value").ok().await;
     assert_eq!(probe(&cluster, &open_preface()), b"");
     assert_eq!(probe(&cluster, &[b"MSTS\x01\0\0\0".as_slice(), &open_preface()[8..16], &[9; 104]].concat()), b"");
     assert_eq!(probe(&cluster, &[0; 200]), b"");
@@ -89,7 +127,12 @@ async fn a_stranger_without_the_key_can_neither_join_nor_hear_anything_and_chang
     for stranger in [without, wrong] {
         cluster.nodes[stranger].start().await;
     }
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = dropped(&cluster, 0).await;
+    eventually("both are turned away, again and again", SOON, async || {
+        let now = dropped(&cluster, 0).await;
+        (["unsealed", "unknown_key"].iter().all(|reason| now[reason] > before[reason] + 3)).then_some(())
+    })
+    .await;
     for stranger in [without, wrong] {
         let members = cluster.nodes[stranger].members(&cluster.http).await.unwrap();
         assert_eq!(members.members.len(), 1, "{members:?}");
@@ -102,32 +145,36 @@ async fn a_stranger_without_the_key_can_neither_join_nor_hear_anything_and_chang
     let asked = muster(&["keys", "list", "--endpoint", &endpoint, "--keys-file", other.to_str().unwrap()]).await;
     asked.exits(5);
     assert_eq!(keys(&cluster, &mine, &["list"]).await.len(), 3);
-    let metrics = cluster.http.get(cluster.nodes[0].url("/metrics")).send().await.unwrap().text();
-    for reason in ["unsealed", "unknown_key"] {
-        let line = format!("muster_gossip_dropped_total{{reason=\"{reason}\"}} 0\n");
-        assert!(!metrics.contains(&line) && metrics.contains(&line[..line.len() - 2]), "{reason}");
-    }
+    let metrics = cluster.http.get(cluster.nodes[0].url("/metrics")).ok().await.text();
     assert!(!metrics.contains(&key));
+    assert!(cluster.nodes[0].process.has_logged(OTHER_KEYS), "{}", cluster.nodes[0].process.run_log());
+    let all: Vec<u8> = taps.iter().flat_map(Tap::take).collect();
+    for secret in ["the-very-key", "the very value", "harness/usable", "voter", &key] {
+        assert!(!all.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} went over the wire");
+    }
+    assert!(all.len() > 10_000, "the taps heard only {} bytes", all.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_cluster_is_sealed_and_its_key_changed_under_load_without_a_failed_write() {
     let key = new_key().await;
-    let (cluster, mine) = cluster(&["plain", &key]).await;
-    let endpoints: Vec<String> = cluster.nodes.iter().map(|node| node.endpoint()).collect();
-    let client = Client::builder().endpoints(endpoints.iter().map(String::as_str)).build().unwrap();
-    let load = Load::client(&client, "rotate", 4);
+    let (cluster, mine, taps) = cluster(&["plain", &key]).await;
+    let load = Load::client(&cluster.client(), "rotate", 4);
     load.more_acks(50, SOON).await;
 
     let before = keys(&cluster, &mine, &["list"]).await;
     assert!(before.len() == 3 && before.iter().all(|(_, ring)| ring[0] == "plain" && ring.len() == 2), "{before:?}");
     let first = before[0].1[1].clone();
     assert!(!probe(&cluster, &open_preface()).is_empty(), "open members are answered");
+    assert!(heard(&taps, "rotate/").0, "in the open, all can be read");
     for step in [["use", &first], ["remove", "plain"]] {
         keys(&cluster, &mine, &step).await;
         load.more_acks(50, SOON).await;
     }
-    assert_eq!(probe(&cluster, &open_preface()), b"");
+    heard(&taps, "rotate/");
+    load.more_acks(50, SOON).await;
+    let (readable, bytes) = heard(&taps, "rotate/");
+    assert!(!readable && bytes > 10_000, "{bytes} bytes");
 
     let second = write(&cluster.folder("keys-new"), &[&new_key().await]);
     let added = keys(&cluster, &mine, &["add", second.to_str().unwrap()]).await;
@@ -140,9 +187,14 @@ async fn an_open_cluster_is_sealed_and_its_key_changed_under_load_without_a_fail
     assert!(now.iter().all(|(_, ring)| *ring == [name.clone()]), "{now:?}");
     load.more_acks(100, SOON).await;
     let history = load.stop().await;
-    let failed: Vec<_> =
-        history.writes.iter().filter(|write| !matches!(write.fate, muster_e2e::history::Fate::Acked(_))).collect();
+    let failed: Vec<_> = history.writes.iter().filter(|write| !matches!(write.fate, Fate::Acked(_))).collect();
     assert!(failed.is_empty(), "{failed:#?}");
+    assert!(!heard(&taps, "rotate/").0, "nothing could be read while the key was changed");
+    for node in 0..3 {
+        let dropped = dropped(&cluster, node).await;
+        assert!(dropped.values().all(|count| *count == 0), "n{}: {dropped:?}", node + 1);
+    }
+    assert_eq!(probe(&cluster, &open_preface()), b"");
 
     // What each node has on its disk is what it goes by.
     for number in 1..=3 {
@@ -154,4 +206,44 @@ async fn an_open_cluster_is_sealed_and_its_key_changed_under_load_without_a_fail
     let endpoint = cluster.nodes[0].endpoint();
     let more = ["--endpoint", &endpoint, "--keys-file", second.to_str().unwrap()];
     muster(&[["keys", "remove", &name].as_slice(), &more].concat()).await.exits(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_missed_a_change_of_keys_is_a_stranger_until_it_is_given_the_new_one() {
+    let (mut cluster, mine, _taps) = cluster(&[&new_key().await]).await;
+    let old = keys(&cluster, &mine, &["list"]).await[0].1[0].clone();
+    cluster.nodes[2].stop().await;
+    eventually("the others see that it is gone", SOON, async || {
+        let members = cluster.nodes[0].members(&cluster.http).await?.members;
+        (members.iter().filter(|member| member.state == MemberState::Alive).count() == 2).then_some(())
+    })
+    .await;
+    let text = new_key().await;
+    let second = write(&cluster.folder("keys-new"), &[&text]);
+    let added = keys(&cluster, &mine, &["add", second.to_str().unwrap()]).await;
+    let name = added[0].1[1].clone();
+    keys(&cluster, &mine, &["use", &name]).await;
+    let now = keys(&cluster, &mine, &["remove", &old]).await;
+    assert!(now.len() == 2 && now.iter().all(|(_, ring)| *ring == [name.clone()]), "{now:?}");
+
+    cluster.nodes[2].spawn();
+    let seen = eventually("it is turned away, again and again", SOON, async || {
+        let seen = dropped(&cluster, 0).await;
+        (seen["unknown_key"] > 3).then_some(seen)
+    })
+    .await;
+    eventually("both sides say that their keys differ", SOON, async || {
+        let mut logged = [0, 2].iter().map(|node| cluster.nodes[*node].process.has_logged(OTHER_KEYS));
+        logged.all(|said| said).then_some(())
+    })
+    .await;
+    assert!(seen["unsealed"] == 0 && seen["bad_seal"] == 0, "{seen:?}");
+    let members = cluster.nodes[0].members(&cluster.http).await.unwrap().members;
+    assert_eq!(members.iter().filter(|member| member.state == MemberState::Alive).count(), 2);
+
+    cluster.nodes[2].stop().await;
+    write(&cluster.folder("keys-3"), &[&text]);
+    cluster.nodes[2].start().await;
+    cluster.settled().await;
+    assert_eq!(keys(&cluster, &second, &["list"]).await.len(), 3);
 }
