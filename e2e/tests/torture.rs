@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use muster_e2e::netns::Net;
-use muster_e2e::torture::{Plan, run};
+use muster_e2e::torture::{Control, Plan, run};
 
 async fn torture(seed: u64, faults: &[&str]) {
     if let Err(why) = Net::new(1) {
@@ -33,4 +33,19 @@ async fn nothing_acknowledged_is_lost_when_processes_die_and_sleep() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_network_is_in_parts() {
     torture(2, &["alone", "halves", "one-way", "lossy", "gossip-cut"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_reads_stale_or_writes_twice_is_found_out() {
+    if let Err(why) = Net::new(1) {
+        eprintln!("SKIPPED: needs root and network namespaces: {why}");
+        return;
+    }
+    for (control, judge) in [(Control::StaleReads, "order"), (Control::TwiceApplied, "once")] {
+        let (length, faults) = (Duration::from_secs(12), vec!["alone".to_owned()]);
+        let plan = Plan { seed: 3, length, nodes: 3, faults, control: Some(control) };
+        let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
+        let found = report.violations.iter().any(|violation| violation.judge == judge);
+        assert!(found, "{control:?}: {:?}", report.violations);
+    }
 }
