@@ -86,6 +86,7 @@ impl Swim {
         }
         let teller = Teller { id: sender, address: from };
         let mut digest = None;
+        let mut outlived = false;
         for message in envelope.messages() {
             match message {
                 Ok(Message::Ping { seq, target }) => self.handle_ping(now, sender, from, seq, target),
@@ -95,6 +96,7 @@ impl Swim {
                 Ok(Message::Ack { seq, subject }) => self.handle_ack(now, sender, seq, subject),
                 Ok(Message::Nack { seq, subject }) => self.handle_nack(sender, seq, subject),
                 Ok(Message::Statement(statement)) => {
+                    outlived |= fresh && self.have_outlived(&statement);
                     self.take_in(now, statement, Some(teller));
                 }
                 Ok(Message::Broadcast { .. } | Message::Direct { .. }) if !fresh => self.stats.replayed += 1,
@@ -112,6 +114,10 @@ impl Swim {
                 Ok(Message::Sync { .. } | Message::Buckets { .. } | Message::Hashes { .. } | Message::Want { .. }) => {}
                 Err(_) => self.stats.absurd_stamps += 1,
             }
+        }
+        if outlived {
+            // The news of our defence went round while it could not hear us. Nobody else will tell it before the next exchange.
+            self.send_news(now, sender, from);
         }
         self.heard_from(now, sender, from);
         // Behind the news of the same packet: they may be the difference.

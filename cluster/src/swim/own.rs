@@ -171,6 +171,12 @@ impl Swim {
         }
     }
 
+    /// Whether it accuses a life of ours that is over: who says so has not heard of the one that we are in.
+    pub(super) fn have_outlived(&self, statement: &Statement) -> bool {
+        let accuses = matches!(statement, Statement::Suspect { .. } | Statement::Removed { .. });
+        accuses && self.own.announced && statement.id() == self.identity.id && statement.stamp() < self.own.stamp()
+    }
+
     /// Somebody speaks of us.
     pub(super) fn hear_of_ourselves(&mut self, now: Now, statement: &Statement, teller: Option<Teller>) {
         let stamp = statement.stamp();

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test's panic is its verdict, in its helpers too")]
 
 mod blocked;
+mod heals;
 mod identity;
 mod random;
 mod script;
