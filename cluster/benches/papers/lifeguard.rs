@@ -89,14 +89,15 @@ pub(crate) fn measure(options: &Options) -> Section {
 
 fn slow_members(options: &Options, section: &mut Section) {
     let ms = Duration::from_millis;
-    let slow = [4, 16, 32];
-    let (lengths, pauses) = ([8_192, 32_768], [16, 1_024]);
+    let slow: &[usize] = if options.quick { &[16] } else { &[4, 16, 32] };
+    let lengths: &[u64] = if options.quick { &[16_384] } else { &[8_192, 32_768] };
+    let pauses = [16, 1_024];
     let mut troubles = Vec::new();
     for slow in slow {
         for length in lengths {
             for pause in pauses {
-                let turns = Turns { run: Latency::Fixed(ms(pause)), wait: Latency::Fixed(ms(length)), mute: true };
-                troubles.push(Trouble { members: 128, slow, turns, length: Duration::from_secs(120) });
+                let turns = Turns { run: Latency::Fixed(ms(pause)), wait: Latency::Fixed(ms(*length)), mute: true };
+                troubles.push(Trouble { members: 128, slow: *slow, turns, length: Duration::from_secs(120) });
             }
         }
     }
@@ -111,7 +112,7 @@ fn slow_members(options: &Options, section: &mut Section) {
 
 fn exhaustion(options: &Options, section: &mut Section) {
     let ms = Duration::from_millis;
-    let slow = [2, 8, 32];
+    let slow: &[usize] = if options.quick { &[8] } else { &[2, 8, 32] };
     let turns = Turns {
         run: Latency::Uniform(ms(1), ms(12)),
         wait: Latency::LogNormal { median: ms(400), sigma: 1.0 },

@@ -12,7 +12,8 @@ pub(crate) struct Options {
     pub(crate) max: usize,
     /// Of the first run of each kind; the others count on from it.
     pub(crate) seed: u64,
-    quick: bool,
+    /// Few and short runs.
+    pub(crate) quick: bool,
     /// Where the results go.
     pub(crate) out: Option<PathBuf>,
 }
