@@ -1,6 +1,11 @@
 //! Questions and answers between two nodes: votes, read indices, carried writes, the election's messages.
 //!
 //! One stream for each pair and direction, kept open; a number ties an answer to its question, so slow answers hold up nobody.
+//!
+//! A stream whose other end was lost without a word looks like one whose answers are slow: packets that a cut swallowed are sent again at
+//! ever longer intervals, and a host that comes back answers only the next of those. So whoever owes an answer is soon asked for a
+//! sign of life, and soon after dialled anew *beside* the old stream. Whichever speaks first goes on: a stream that is merely slow
+//! is kept, a dead one costs its questions a few heartbeats and not seconds.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,10 +14,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::frame::{self, FrameReader};
 use super::peers::{OpenFailure, PeerStream, Peers};
@@ -23,12 +29,15 @@ use super::wire::{Answer, CALL_STREAM, Call};
 const QUEUE: usize = 1024;
 /// Questions of one peer that are worked on at once. Full: the next is read when one is done.
 const SERVED: usize = 1024;
-/// A peer that owes answers and has sent nothing for so long is asked for a sign of life; after as long again the stream is given up
-/// and dialled anew. Nothing else would tell for many minutes: packets that a cut swallowed are sent again at ever longer
-/// intervals, and a process that is stopped keeps its connections.
-const SILENCE: Duration = Duration::from_secs(2);
+/// A stream that owes answers and has brought nothing for so long is given up, also if the peer cannot be dialled anew. Nothing else would
+/// tell for many minutes.
+const SILENCE: Duration = Duration::from_secs(4);
 /// A peer that takes nothing for so long while a question is being sent is given up likewise: time enough for the longest over a slow line.
 const STALL: Duration = Duration::from_secs(10);
+/// Dials at once. One whose first packet was lost sends the next a second later; another dial beside it sends one sooner.
+const DIALS: usize = 4;
+/// Heartbeats from one dial to the next beside it: several round trips of a LAN, and a peer that is back is reached within an election.
+const DIAL_AGAIN: u32 = 4;
 /// Of the lane's own question for a sign of life; nobody waits for that answer.
 const SIGN_OF_LIFE: u64 = u64::MAX;
 
@@ -41,8 +50,10 @@ pub(crate) struct CallLane {
 #[derive(Debug)]
 struct Job {
     call: Call,
-    answer: oneshot::Sender<Result<Answer, CallError>>,
+    answer: AnswerTo,
 }
+
+type AnswerTo = oneshot::Sender<Result<Answer, CallError>>;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -79,86 +90,210 @@ impl CallLane {
 }
 
 async fn run(peers: Peers, target: NodeId, mut queue: mpsc::Receiver<Job>) {
+    let doubt = peers.heartbeat();
+    let dial = || dial(&peers, target, doubt * DIAL_AGAIN);
     while let Some(first) = queue.recv().await {
-        match peers.open(target, CALL_STREAM).await {
-            Ok(stream) => {
-                let mut waiting = BTreeMap::new();
-                if let Err(error) = exchange(stream.into_split(), first, &mut queue, &mut waiting).await {
-                    peers.lost(target, &error);
-                    let why = error.to_string();
-                    for (_, answer) in waiting {
-                        let _: Result<_, _> = answer.send(Err(CallError::Lost(why.clone())));
-                    }
-                }
-            }
+        let mut next = match dial().await {
+            Ok(stream) => Some((stream, vec![first])),
             Err(failure) => {
                 let _: Result<_, _> = first.answer.send(Err(CallError::Unsent(failure.clone())));
                 // Whoever queued up behind a dial that failed is told at once; the next question dials again.
                 while let Ok(job) = queue.try_recv() {
                     let _: Result<_, _> = job.answer.send(Err(CallError::Unsent(failure.clone())));
                 }
+                None
+            }
+        };
+        while let Some((stream, ask)) = next.take() {
+            let (reader, writer) = stream.into_split();
+            let mut ends = Ends { reader: FrameReader::new(reader), writer };
+            let mut waiting = Waiting::new();
+            let redial = || -> BoxFuture<'_, _> { Box::pin(dial()) };
+            match exchange(&mut ends, ask, &mut queue, &mut waiting, doubt, redial).await {
+                Ok(None) => return,
+                Ok(Some(fresh)) => {
+                    log::debug!("a stream to {target} fell silent and was replaced");
+                    let again = take_repeatable(&mut waiting);
+                    tokio::spawn(wait_for_the_rest(ends, waiting));
+                    next = Some((fresh, again));
+                }
+                Err(error) => {
+                    peers.lost(target, &error);
+                    give_up(waiting, &error);
+                }
             }
         }
     }
 }
 
-type Waiting = BTreeMap<u64, oneshot::Sender<Result<Answer, CallError>>>;
+/// Opens a stream, with further tries beside the first while that has no answer. The first that succeeds or fails decides.
+async fn dial(peers: &Peers, target: NodeId, again: Duration) -> Result<PeerStream, OpenFailure> {
+    let mut tries = FuturesUnordered::new();
+    loop {
+        tries.push(peers.open(target, CALL_STREAM));
+        tokio::select! {
+            Some(opened) = tries.next() => return opened,
+            () = sleep(again), if tries.len() < DIALS => {}
+        }
+    }
+}
 
-/// Returns without an error only when the queue is closed.
-async fn exchange<R, W>(
-    (reader, mut writer): (R, W),
-    first: Job,
+struct Ends<R, W> {
+    reader: FrameReader<R>,
+    writer: W,
+}
+
+/// A question that was sent.
+struct Asked {
+    answer: AnswerTo,
+    /// The question, if it may be sent a second time.
+    again: Option<Call>,
+}
+
+type Waiting = BTreeMap<u64, Asked>;
+
+/// What comes to the same when it is asked twice, and costs nothing. Writes that carry keys would do as well, but as a rule it is they that
+/// keep a peer from answering.
+fn is_repeatable(call: &Call) -> bool {
+    match call {
+        Call::Vote(_) | Call::PreVote(_) | Call::Election(_) | Call::ReadIndex | Call::Ping | Call::Recall => true,
+        Call::Transfer(_) | Call::Write(_) | Call::Admin(_) | Call::Claim(_) => false,
+    }
+}
+
+fn take_repeatable(waiting: &mut Waiting) -> Vec<Job> {
+    let repeatable = waiting.extract_if(.., |_, asked| asked.again.is_some());
+    repeatable.filter_map(|(_, asked)| Some(Job { call: asked.again?, answer: asked.answer })).collect()
+}
+
+fn give_up(waiting: Waiting, error: &io::Error) {
+    for asked in waiting.into_values() {
+        let _: Result<_, _> = asked.answer.send(Err(CallError::Lost(error.to_string())));
+    }
+}
+
+fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {SILENCE:?}"))
+}
+
+/// Gives the answers that a replaced stream may still bring to those who wait for them.
+async fn wait_for_the_rest<R: AsyncRead + Unpin, W>(mut ends: Ends<R, W>, mut waiting: Waiting) {
+    let deadline = Instant::now() + SILENCE;
+    waiting.retain(|_, asked| !asked.answer.is_closed());
+    let error = loop {
+        if waiting.is_empty() {
+            return;
+        }
+        match timeout_at(deadline, ends.reader.next::<Answer>()).await {
+            Ok(Ok(Some((number, answer)))) => hand_over(&mut waiting, number, answer),
+            Ok(Ok(None)) => break closed(),
+            Ok(Err(why)) => break why,
+            Err(_) => break silent(),
+        }
+    };
+    give_up(waiting, &error);
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the stream")
+}
+
+fn hand_over(waiting: &mut Waiting, number: u64, answer: Answer) {
+    if let Some(asked) = waiting.remove(&number) {
+        let _: Result<_, _> = asked.answer.send(Ok(answer));
+    }
+}
+
+/// Sends questions and hands over answers. Returns a stream that takes this one's place, or `None` when the queue is closed.
+async fn exchange<'d, R, W, S>(
+    Ends { reader, writer }: &mut Ends<R, W>,
+    ask: Vec<Job>,
     queue: &mut mpsc::Receiver<Job>,
     waiting: &mut Waiting,
-) -> io::Result<()>
+    doubt: Duration,
+    redial: impl Fn() -> BoxFuture<'d, Result<S, OpenFailure>>,
+) -> io::Result<Option<S>>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut reader = FrameReader::new(reader);
     let mut buffer = BytesMut::new();
     let mut number = 0;
-    let mut next = Some(first);
-    let (mut silent_since, mut reminded) = (Instant::now(), false);
+    let mut doubts = Doubts::since(Instant::now());
+    let mut dialling: Option<BoxFuture<'d, Result<S, OpenFailure>>> = None;
+    let mut next = ask;
     loop {
-        if let Some(job) = next.take() {
-            // Whoever asked may have given up meanwhile.
-            if !job.answer.is_closed() {
-                buffer.clear();
-                frame::put(&mut buffer, number, &job.call)?;
-                if waiting.is_empty() {
-                    (silent_since, reminded) = (Instant::now(), false);
-                }
-                waiting.insert(number, job.answer);
-                number += 1;
-                send(&mut writer, &buffer).await?;
+        // Whoever asked may have given up meanwhile.
+        for Job { call, answer } in next.drain(..).filter(|job| !job.answer.is_closed()) {
+            buffer.clear();
+            frame::put(&mut buffer, number, &call)?;
+            if waiting.is_empty() {
+                doubts = Doubts::since(Instant::now());
             }
+            waiting.insert(number, Asked { answer, again: is_repeatable(&call).then_some(call) });
+            number += 1;
+            send(writer, &buffer).await?;
         }
-        let patience = if reminded { 2 * SILENCE } else { SILENCE };
+        let owes = !waiting.is_empty();
         tokio::select! {
-            () = sleep_until(silent_since + patience), if !waiting.is_empty() => {
-                if reminded {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {patience:?}")));
-                }
-                reminded = true;
+            () = sleep_until(doubts.silent_since + SILENCE), if owes => return Err(silent()),
+            () = sleep_until(doubts.silent_since + doubt), if owes && !doubts.reminded => {
+                doubts.reminded = true;
                 buffer.clear();
                 frame::put(&mut buffer, SIGN_OF_LIFE, &Call::Ping)?;
-                send(&mut writer, &buffer).await?;
+                send(writer, &buffer).await?;
+            }
+            () = sleep_until(doubts.dialled.unwrap_or(doubts.silent_since) + doubt * 2),
+                if owes && doubts.reminded && dialling.is_none() =>
+            {
+                doubts.dialled = Some(Instant::now());
+                dialling = Some(redial());
+            }
+            opened = dialled(&mut dialling), if dialling.is_some() => {
+                dialling = None;
+                match opened {
+                    Ok(fresh) => return Ok(Some(fresh)),
+                    // The process at the other end of this stream is gone.
+                    Err(refused @ OpenFailure::Refused(_)) => {
+                        return Err(io::Error::new(io::ErrorKind::ConnectionReset, refused.to_string()));
+                    }
+                    Err(_) => {}
+                }
             }
             job = queue.recv() => match job {
-                Some(job) => next = Some(job),
-                None => return Ok(()),
+                Some(job) => next.push(job),
+                None => return Ok(None),
             },
             answer = reader.next::<Answer>() => match answer? {
                 Some((number, answer)) => {
-                    (silent_since, reminded) = (Instant::now(), false);
-                    if let Some(asker) = waiting.remove(&number) {
-                        let _: Result<_, _> = asker.send(Ok(answer));
-                    }
+                    (doubts, dialling) = (Doubts::since(Instant::now()), None);
+                    hand_over(waiting, number, answer);
                 }
-                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the stream")),
+                None => return Err(closed()),
             },
         }
+    }
+}
+
+async fn dialled<T>(dialling: &mut Option<BoxFuture<'_, T>>) -> T {
+    match dialling {
+        Some(dialling) => dialling.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is done about a stream that owes answers.
+struct Doubts {
+    silent_since: Instant,
+    /// It was asked for a sign of life.
+    reminded: bool,
+    /// Its peer was last dialled anew.
+    dialled: Option<Instant>,
+}
+
+impl Doubts {
+    fn since(silent_since: Instant) -> Self {
+        Self { silent_since, reminded: false, dialled: None }
     }
 }
 
@@ -195,51 +330,123 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
+
     use super::*;
 
-    fn job() -> (Job, oneshot::Receiver<Result<Answer, CallError>>) {
+    const DOUBT: Duration = Duration::from_millis(50);
+
+    type Near = Ends<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+    type Far = (FrameReader<ReadHalf<DuplexStream>>, WriteHalf<DuplexStream>);
+    type Dialling = BoxFuture<'static, Result<&'static str, OpenFailure>>;
+
+    fn stream() -> (Near, Far) {
+        let (near, far) = duplex(1024);
+        let ((reader, writer), (far_reader, far_writer)) = (split(near), split(far));
+        (Ends { reader: FrameReader::new(reader), writer }, (FrameReader::new(far_reader), far_writer))
+    }
+
+    fn job(call: Call) -> (Job, oneshot::Receiver<Result<Answer, CallError>>) {
         let (answer, answered) = oneshot::channel();
-        (Job { call: Call::ReadIndex, answer }, answered)
+        (Job { call, answer }, answered)
+    }
+
+    fn unreachable() -> Dialling {
+        Box::pin(async { Err(OpenFailure::Unreachable("no answer".to_owned())) })
+    }
+
+    async fn answer((_, writer): &mut Far, number: u64, answer: Answer) {
+        let mut buffer = BytesMut::new();
+        frame::put(&mut buffer, number, &answer).unwrap();
+        writer.write_all(&buffer).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_falls_silent_is_reminded_once_and_then_given_up() {
-        let (near, far) = tokio::io::duplex(1024);
+    async fn a_peer_that_falls_silent_is_reminded_once_dialled_anew_and_then_given_up() {
+        let (mut near, mut far) = stream();
         let (_jobs, mut queue) = mpsc::channel(1);
-        let (asked, _answered) = job();
+        let (asked, _answered) = job(Call::ReadIndex);
         let mut waiting = Waiting::new();
         let began = Instant::now();
-        let given_up = exchange(tokio::io::split(near), asked, &mut queue, &mut waiting).await.unwrap_err();
-        assert_eq!(given_up.kind(), io::ErrorKind::TimedOut);
-        assert_eq!((began.elapsed(), waiting.len()), (2 * SILENCE, 1));
-        let mut heard = FrameReader::new(far);
-        assert!(matches!(heard.next::<Call>().await.unwrap(), Some((0, Call::ReadIndex))));
-        assert!(matches!(heard.next::<Call>().await.unwrap(), Some((SIGN_OF_LIFE, Call::Ping))));
+        let dials = RefCell::new(Vec::new());
+        let redial = || {
+            dials.borrow_mut().push(began.elapsed());
+            unreachable()
+        };
+        let ended = exchange(&mut near, vec![asked], &mut queue, &mut waiting, DOUBT, redial).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!((began.elapsed(), waiting.len()), (SILENCE, 1));
+        assert_eq!(dials.borrow()[..2], [DOUBT * 2, DOUBT * 4], "again and again, and not without a pause");
+        drop(near);
+        assert!(matches!(far.0.next::<Call>().await.unwrap(), Some((0, Call::ReadIndex))));
+        assert!(matches!(far.0.next::<Call>().await.unwrap(), Some((SIGN_OF_LIFE, Call::Ping))));
+        assert!(far.0.next::<Call>().await.unwrap().is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_answer_is_waited_for_while_the_peer_gives_signs_of_life() {
-        let (near, far) = tokio::io::duplex(1024);
+        let (mut near, mut far) = stream();
         let (_jobs, mut queue) = mpsc::channel(1);
-        let (asked, answered) = job();
+        let (asked, answered) = job(Call::ReadIndex);
         let peer = async {
-            let (reader, mut writer) = tokio::io::split(far);
-            let (mut reader, mut buffer) = (FrameReader::new(reader), BytesMut::new());
-            assert!(matches!(reader.next::<Call>().await.unwrap(), Some((0, _))));
+            assert!(matches!(far.0.next::<Call>().await.unwrap(), Some((0, _))));
             for _ in 0..5 {
-                let Some((number, Call::Ping)) = reader.next::<Call>().await.unwrap() else { panic!("no reminder") };
-                frame::put(&mut buffer, number, &Answer::Pong).unwrap();
-                writer.write_all(&buffer).await.unwrap();
-                buffer.clear();
+                let Some((number, Call::Ping)) = far.0.next::<Call>().await.unwrap() else { panic!("no reminder") };
+                answer(&mut far, number, Answer::Pong).await;
             }
-            frame::put(&mut buffer, 0, &Answer::ReadIndex(Ok(7))).unwrap();
-            writer.write_all(&buffer).await.unwrap();
+            answer(&mut far, 0, Answer::ReadIndex(Ok(7))).await;
             assert!(matches!(answered.await.unwrap().unwrap(), Answer::ReadIndex(Ok(7))));
         };
         let mut waiting = Waiting::new();
+        let redial = || -> Dialling { panic!("it lives") };
         tokio::select! {
             () = peer => {}
-            ended = exchange(tokio::io::split(near), asked, &mut queue, &mut waiting) => panic!("{ended:?}"),
+            ended = exchange(&mut near, vec![asked], &mut queue, &mut waiting, DOUBT, redial) => panic!("{ended:?}"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_stream_takes_over_what_may_be_asked_twice_and_the_old_one_keeps_the_rest() {
+        let (mut near, mut far) = stream();
+        let (_jobs, mut queue) = mpsc::channel(1);
+        let (election, mut elected) = job(Call::Election(vec![1]));
+        let (write, written) = job(Call::Write(Vec::new()));
+        let (ask, mut waiting) = (vec![election, write], Waiting::new());
+        let began = Instant::now();
+        let redial = || -> Dialling { Box::pin(async { Ok("fresh") }) };
+        let ended = exchange(&mut near, ask, &mut queue, &mut waiting, DOUBT, redial).await;
+        assert_eq!((ended.unwrap(), began.elapsed()), (Some("fresh"), DOUBT * 2));
+        let again = take_repeatable(&mut waiting);
+        assert!(matches!(&again[..], [Job { call: Call::Election(_), .. }]), "{again:?}");
+        let rest = tokio::spawn(wait_for_the_rest(near, waiting));
+        answer(&mut far, 0, Answer::Election).await;
+        answer(&mut far, 1, Answer::Write(Ok(Vec::new()))).await;
+        assert!(matches!(written.await.unwrap().unwrap(), Answer::Write(Ok(_))));
+        assert!(elected.try_recv().is_err(), "that is the fresh stream's");
+        rest.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_replaced_stream_never_answers_is_lost_and_never_unsent() {
+        let (near, _far) = stream();
+        let (write, written) = job(Call::Write(Vec::new()));
+        let began = Instant::now();
+        let waiting = Waiting::from([(0, Asked { answer: write.answer, again: None })]);
+        wait_for_the_rest(near, waiting).await;
+        assert!(matches!(written.await.unwrap(), Err(CallError::Lost(_))));
+        assert_eq!(began.elapsed(), SILENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_refuses_ends_the_wait() {
+        let (mut near, _far) = stream();
+        let (_jobs, mut queue) = mpsc::channel(1);
+        let (asked, _answered) = job(Call::ReadIndex);
+        let began = Instant::now();
+        let redial = || -> Dialling { Box::pin(async { Err(OpenFailure::Refused("nobody".to_owned())) }) };
+        let ended = exchange(&mut near, vec![asked], &mut queue, &mut Waiting::new(), DOUBT, redial).await;
+        assert_eq!((ended.unwrap_err().kind(), began.elapsed()), (io::ErrorKind::ConnectionReset, DOUBT * 2));
     }
 }

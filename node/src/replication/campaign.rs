@@ -31,10 +31,13 @@ use crate::roster::Roster;
 pub(crate) const MAILBOX: usize = 256;
 /// How often the core hears whether the leader was heard: well below a heartbeat, so that it is never the slower one.
 const LISTEN: Duration = Duration::from_millis(20);
-/// A ping that has no answer by then counts as out of reach: a heartbeat and a half.
-const PING_TIMEOUT: Duration = Duration::from_millis(75);
-/// How often peers are pinged while somebody leads. Without a leader it is every [`PING_TIMEOUT`].
+/// How often peers are pinged while somebody leads. Without a leader it is every [`ping_timeout`].
 const PING_CALM: Duration = Duration::from_secs(1);
+
+/// A ping that has no answer by then counts as out of reach: a heartbeat and a half.
+fn ping_timeout(config: &Config) -> Duration {
+    config.heartbeat * 3 / 2
+}
 
 /// What the driver works with.
 pub(crate) struct Means {
@@ -212,7 +215,8 @@ impl Known {
         let settled = matches!(activity, Activity::Following | Activity::Leading | Activity::Idle);
         let led = means.leadership.borrow().leader.is_some();
         let calm = settled && led && means.contact.age().is_some_and(|age| age < PING_CALM);
-        let every = if calm { PING_CALM } else { PING_TIMEOUT };
+        let patience = ping_timeout(&means.config);
+        let every = if calm { PING_CALM } else { patience };
         if self.pinged.is_some_and(|at| at.elapsed() < every) {
             return;
         }
@@ -221,7 +225,7 @@ impl Known {
             let calls = means.peers.calls(NodeId(peer));
             let findings = findings.clone();
             tokio::spawn(async move {
-                let reached = calls.call(Call::Ping, PING_TIMEOUT).await.is_ok();
+                let reached = calls.call(Call::Ping, patience).await.is_ok();
                 let _: Result<_, _> = findings.send(Finding::Reach(peer, reached)).await;
             });
         }
@@ -237,9 +241,9 @@ async fn perform(means: &Means, output: Output, findings: &mpsc::Sender<Finding>
     match output {
         Output::Send { to, message } => {
             let calls = means.peers.calls(NodeId(to));
-            let findings = findings.clone();
+            let (findings, patience) = (findings.clone(), ping_timeout(&means.config));
             tokio::spawn(async move {
-                if let Err(CallError::Unsent(_)) = calls.call(Call::Election(message.encode()), PING_TIMEOUT).await {
+                if let Err(CallError::Unsent(_)) = calls.call(Call::Election(message.encode()), patience).await {
                     let _: Result<_, _> = findings.send(Finding::Reach(to, false)).await;
                 }
             });

@@ -27,6 +27,7 @@ pub(crate) async fn serve(this: Arc<Replication>, from: NodeId, kind: u8, mut st
                 if !welcomed? {
                     return Ok(());
                 }
+                this.peers.came(from);
             }
             Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "it said nothing")),
         }

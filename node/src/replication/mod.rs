@@ -162,7 +162,7 @@ impl Replication {
         if let Some(id) = storage.cluster_id() {
             let _: Result<_, _> = cluster_id.set(id);
         }
-        let peers = Peers::new(dialer, cluster_id.clone());
+        let peers = Peers::new(dialer, cluster_id.clone(), options.heartbeat);
         let snapshots = snapshot_lane::Progress::default();
         let (refusals, refused) = tally::channel();
         let network = network::Network::new(peers.clone(), snapshots.clone(), refusals);
@@ -178,7 +178,10 @@ impl Replication {
         raft.is_initialized().await.map_err(|error| StartError::Engine(error.to_string()))?;
 
         let seed = rand::random();
-        let config = election::Config::new(Mode::Voted, options.heartbeat, options.election_timeout, seed);
+        let mut config = election::Config::new(Mode::Voted, options.heartbeat, options.election_timeout, seed);
+        // The election's messages take the same streams as the votes: who does not answer is not behind a cut of datagrams alone, it is
+        // dialled anew within two heartbeats, and asking once more costs nobody anything before a pre-vote is won.
+        config.fallback = options.heartbeat * 4;
         config.validate().map_err(|error| StartError::Timing(error.to_string()))?;
         let contact = Contact::new();
         let leadership = leadership::watch(&raft);

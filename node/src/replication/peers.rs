@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::call_lane::CallLane;
 use super::frame::{self, FrameReader};
 use super::types::{NodeId, TypeConfig};
-use super::wire::{Hello, Welcome};
+use super::wire::{Call, Hello, Welcome};
 
 /// Its half that reads.
 pub(crate) use muster_cluster::runtime::PeerReader as ReadHalf;
@@ -99,13 +99,15 @@ pub(crate) struct Peers {
 struct Inner {
     dialer: Dialer,
     cluster_id: Arc<OnceLock<Uuid>>,
+    heartbeat: Duration,
     calls: Mutex<BTreeMap<NodeId, CallLane>>,
     reach: Mutex<BTreeMap<NodeId, Reach>>,
 }
 
 impl Peers {
-    pub(crate) fn new(dialer: Dialer, cluster_id: Arc<OnceLock<Uuid>>) -> Self {
-        let inner = Inner { dialer, cluster_id, calls: Mutex::default(), reach: Mutex::default() };
+    /// `heartbeat` is what all waits for a peer's sign of life follow from.
+    pub(crate) fn new(dialer: Dialer, cluster_id: Arc<OnceLock<Uuid>>, heartbeat: Duration) -> Self {
+        let inner = Inner { dialer, cluster_id, heartbeat, calls: Mutex::default(), reach: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -147,6 +149,20 @@ impl Peers {
             Some((_, Welcome::OtherCluster(id))) => Err(OpenFailure::Declined(format!("it is part of cluster {id}"))),
             Some((_, Welcome::NotReady(why))) => Err(OpenFailure::Declined(why)),
             None => Err(OpenFailure::Unreachable("it closed the stream".to_owned())),
+        }
+    }
+
+    /// How often a leader lets itself be heard.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.inner.heartbeat
+    }
+
+    /// A peer has opened a stream to this node: it may have been away, and the lane to it may still hold the stream to its former life. A
+    /// question shows that.
+    pub(crate) fn came(&self, peer: NodeId) {
+        let lane = self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner).get(&peer).cloned();
+        if let Some(lane) = lane {
+            tokio::spawn(async move { lane.call(Call::Ping, HELLO_TIMEOUT).await });
         }
     }
 
