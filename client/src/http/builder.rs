@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::client::{Client, Settings};
 use super::error::Error;
+use super::hedge::HEDGE_AFTER;
 use super::routes::Endpoint;
 
 /// 10 s for a call with all its attempts: an election takes half a second, two of them in a row and a slow disk still fit.
@@ -27,6 +28,7 @@ pub struct Builder {
     timeout: Duration,
     attempt_timeout: Duration,
     connect_timeout: Duration,
+    hedge_after: Duration,
     discovery: bool,
     read_your_writes: bool,
 }
@@ -40,6 +42,7 @@ impl Default for Builder {
             timeout: TIMEOUT,
             attempt_timeout: ATTEMPT_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
+            hedge_after: HEDGE_AFTER,
             discovery: true,
             read_your_writes: true,
         }
@@ -97,6 +100,15 @@ impl Builder {
         self
     }
 
+    /// How long a node may be silent before another is asked *beside* it; 300 ms when not given, the default election time-out, and a second
+    /// more for every MiB that is sent. The first answer is taken. Only what may be repeated is asked twice: reads, and writes, which
+    /// the cluster applies once under their idempotency key. Three nodes are asked at once at most, and in the long run one request in
+    /// ten. [`Duration::MAX`] switches it off.
+    pub fn hedge_after(mut self, silence: Duration) -> Self {
+        self.hedge_after = silence;
+        self
+    }
+
     /// Whether to learn of further nodes from those that are given (yes, when not given). Switch it off where the addresses
     /// that nodes know of each other do not lead anywhere from here: behind port mappings, for example.
     pub fn discovery(mut self, on: bool) -> Self {
@@ -127,6 +139,7 @@ impl Builder {
             timeout: self.timeout,
             attempt_timeout: self.attempt_timeout,
             connect_timeout: self.connect_timeout,
+            hedge_after: self.hedge_after,
             discovery: self.discovery,
             read_your_writes: self.read_your_writes,
         };

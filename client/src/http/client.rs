@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::builder::{Builder, endpoint};
 use super::discovery::Discovery;
 use super::error::{Error, Tried};
+use super::hedge::Budget;
 use super::retry::{self, Next};
 use super::routes::{Aim, Endpoint, Routes};
 use super::transport::{Answer, Limits, Request, Transport};
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     routes: Mutex<Routes>,
     pub(super) discovery: Discovery,
+    pub(super) hedges: Budget,
     /// The highest revision seen, 0 before any. Shared with clients of single nodes ([`Client::at`]).
     seen: Arc<AtomicU64>,
     /// Whether any node ever answered: a wrong address is reported at once, a cluster that was there is waited for.
@@ -48,6 +50,7 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     pub(super) attempt_timeout: Duration,
     pub(super) connect_timeout: Duration,
+    pub(super) hedge_after: Duration,
     pub(super) discovery: bool,
     pub(super) read_your_writes: bool,
 }
@@ -69,6 +72,7 @@ impl Client {
             settings,
             routes: Mutex::new(Routes::new(endpoints, rand::random::<u32>() as usize)),
             discovery: Discovery::default(),
+            hedges: Budget::default(),
             seen,
             answered: AtomicBool::new(false),
             identity: Uuid::new_v4(),
@@ -130,7 +134,7 @@ impl Client {
             let Some(node) = self.routes().pick(aim, now) else {
                 return Err(attempts.conclude(None));
             };
-            let failed = match self.attempt(&node, request, aim, deadline).await {
+            let (node, failed) = match self.race(node, request, aim, deadline, &mut attempts).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -163,11 +167,15 @@ impl Client {
         })
     }
 
-    async fn attempt(&self, node: &Endpoint, request: &Request, aim: Aim, deadline: Instant) -> Result<Answer, Failed> {
+    pub(super) async fn attempt(
+        &self,
+        node: &Endpoint,
+        request: &Request,
+        aim: Aim,
+        deadline: Instant,
+    ) -> Result<Answer, Failed> {
         let left = deadline.saturating_duration_since(Instant::now());
-        // A second for every MiB: the slowest link on which anyone would run a store.
-        let upload = Duration::from_secs(request.body.len() as u64 >> 20);
-        let patience = if request.slow { left } else { self.shared.settings.attempt_timeout + upload };
+        let patience = if request.slow { left } else { self.shared.settings.attempt_timeout + request.upload() };
         let limits = Limits { begin: left.min(patience), end: left };
         match self.shared.transport.send(node, request, limits).await {
             Ok(answer) => {
@@ -191,7 +199,7 @@ impl Client {
     }
 
     /// Draws the conclusions from a failed attempt; says how long to wait before the next, `None`: there is none.
-    fn after(
+    pub(super) fn after(
         &self,
         node: &Endpoint,
         request: &Request,
@@ -245,18 +253,18 @@ impl Client {
 }
 
 /// An attempt that did not succeed.
-struct Failed {
+pub(super) struct Failed {
     /// Whether it certainly reached nobody.
     unsent: bool,
-    error: Error,
+    pub(super) error: Error,
 }
 
 /// What one call has been through.
 #[derive(Default)]
-struct Attempts {
-    count: u32,
+pub(super) struct Attempts {
+    pub(super) count: u32,
     /// Whether an attempt may have been applied: then only an answer can say that nothing happened.
-    unknown: bool,
+    pub(super) unknown: bool,
     /// Whether the last attempt went where a node said that the leader is.
     followed: bool,
     /// Whether nobody listens at any known address.
@@ -268,7 +276,7 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn add(&mut self, node: &Endpoint, request: &Request, failed: Failed) -> Option<Error> {
+    pub(super) fn add(&mut self, node: &Endpoint, request: &Request, failed: Failed) -> Option<Error> {
         self.count = self.count.saturating_add(1);
         self.unknown |= request.writes && failed.error.outcome() == Outcome::Unknown;
         match failed.error {

@@ -21,6 +21,9 @@
 //! may because each carries an idempotency key, the same on every retry. A cluster that never answered is not waited for: a
 //! wrong address is an error at once.
 //!
+//! **Silence.** A node that was lost without a word cannot be told from a slow one. What has no answer after 300 ms
+//! ([`Builder::hedge_after`]) is sent to another node as well, under the same idempotency key, and the first answer counts.
+//!
 //! **What became of a write.** `Ok`: a majority has it on disk. [`Error::outcome`] tells the rest apart: certainly not applied,
 //! or unknown. Unknown is sticky: after one attempt that may have been applied, only an answer to a later one settles it.
 //!
@@ -57,6 +60,7 @@ mod client;
 mod cluster;
 mod discovery;
 mod error;
+mod hedge;
 mod list;
 mod read;
 mod registry;

@@ -88,6 +88,16 @@ impl Routes {
         best.map(|known| known.endpoint.clone())
     }
 
+    /// The best address to ask beside those that were asked already; none that is left alone.
+    pub(super) fn pick_another(&self, aim: Aim, now: Instant, asked: &[Endpoint]) -> Option<Endpoint> {
+        let fit = |known: &&Known| known.usable(now) && !asked.contains(&known.endpoint);
+        let leader = self.leader().filter(|_| aim == Aim::Leader).filter(fit);
+        let best = leader.or_else(|| {
+            (0..self.known.len()).map(|step| &self.known[(self.current + step) % self.known.len()]).find(fit)
+        });
+        best.map(|known| known.endpoint.clone())
+    }
+
     /// Whether there is an address that need not be left alone.
     pub(super) fn has_usable(&self, now: Instant) -> bool {
         self.known.iter().any(|known| known.usable(now))
@@ -248,6 +258,17 @@ mod tests {
         assert_eq!(routes.pick(Aim::Leader, now), Some(at(1)));
         routes.leads(at(9));
         assert_eq!(routes.pick(Aim::Leader, now), Some(at(9)), "a hint makes an address known");
+    }
+
+    #[test]
+    fn beside_the_silent_the_leader_is_asked_first_and_nobody_twice() {
+        let (mut routes, now) = (three(), Instant::now());
+        routes.leads(at(3));
+        assert_eq!(routes.pick_another(Aim::Leader, now, &[at(1)]), Some(at(3)));
+        assert_eq!(routes.pick_another(Aim::Leader, now, &[at(3)]), Some(at(1)));
+        assert_eq!(routes.pick_another(Aim::Any, now, &[at(1)]), Some(at(2)));
+        routes.failed(&at(2), now, 1.0);
+        assert_eq!(routes.pick_another(Aim::Any, now, &[at(1), at(3)]), None, "the other one is left alone");
     }
 
     #[test]

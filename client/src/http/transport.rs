@@ -58,6 +58,11 @@ impl Request {
         }
     }
 
+    /// What sending it may take longer than a short one: a second for every MiB, the slowest link on which anyone would run a store.
+    pub(super) fn upload(&self) -> Duration {
+        Duration::from_secs(self.body.len() as u64 >> 20)
+    }
+
     /// A change with a JSON body.
     pub(super) fn change(method: Method, target: String, body: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(body).map_err(|error| Error::Invalid(error.to_string()))?;
