@@ -40,6 +40,103 @@ async fn a_node_that_hangs_is_left_for_one_that_answers() {
     assert!(hung.kv().len() <= 1, "it is asked once at most, and then left alone");
 }
 
+/// A client that gives a node five seconds, and asks another beside it after 50 ms.
+fn hedging<const N: usize>(nodes: [&StandIn; N]) -> Client {
+    let builder = builder().attempt_timeout(Duration::from_secs(5)).hedge_after(Duration::from_millis(50));
+    builder.endpoints(nodes.map(|node| node.address.as_str())).build().unwrap()
+}
+
+#[tokio::test]
+async fn beside_a_leader_that_falls_silent_another_gets_the_write_under_the_same_key() {
+    let silent = StandIn::start(|_| Action::Hang).await;
+    let hint = format!(r#","leader":"{}""#, silent.address);
+    let well = StandIn::start(first(error(503, "not_leader", r#""not_applied""#, &hint), put(7))).await;
+    let client = hedging([&silent, &well]);
+    let started = Instant::now();
+    assert_eq!(client.put("k", "v").await.unwrap().revision, 7);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    let key = |request: &stand_in::Request| request.header("idempotency-key").map(str::to_owned);
+    let keys: Vec<_> = silent.kv().iter().chain(&well.kv()).map(key).collect();
+    assert!(keys[0].is_some() && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    client.put("k", "v").await.unwrap();
+    assert_eq!(silent.kv().len(), 1, "it is left alone now");
+}
+
+#[tokio::test]
+async fn reads_do_not_wait_for_the_silent_either() {
+    let silent = StandIn::start(|_| Action::Hang).await;
+    let well = StandIn::start(|_| value("v", 3)).await;
+    // Whichever is asked first.
+    for _ in 0..8 {
+        let started = Instant::now();
+        let client = hedging([&silent, &well]);
+        assert_eq!(client.get("k").linearizable().await.unwrap().unwrap().value, "v");
+        assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn who_was_slow_is_heard_when_the_other_is_silent() {
+    let silent = StandIn::start(|_| Action::Hang).await;
+    let late = StandIn::start(|_| Action::Late(Duration::from_millis(300), Box::new(put(4)))).await;
+    for round in 1..=8 {
+        assert_eq!(hedging([&silent, &late]).put("k", "v").await.unwrap().revision, 4);
+        assert_eq!(late.kv().len(), round, "first or second, it is asked once, and its answer waited for");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_settles_nothing_while_another_node_may_still_do_it() {
+    let silent = StandIn::start(|_| Action::Hang).await;
+    let full = StandIn::start(|_| error(413, "too_large", r#""not_applied""#, "")).await;
+    let mut both = 0;
+    for _ in 0..16 {
+        let before = silent.kv().len();
+        let failed = hedging([&silent, &full]).put("k", "v").await.unwrap_err();
+        let asked = silent.kv().len() > before;
+        both += usize::from(asked);
+        assert_eq!(failed.code(), Some(ErrorCode::TooLarge));
+        assert_eq!(failed.outcome(), if asked { Outcome::Unknown } else { Outcome::NotApplied });
+    }
+    assert!(both > 0, "the silent one was never asked first");
+}
+
+#[tokio::test]
+async fn what_has_no_key_is_asked_of_one_node_only() {
+    let one = StandIn::start(|_| Action::Hang).await;
+    let other = StandIn::start(|_| Action::Hang).await;
+    let client = builder()
+        .timeout(Duration::from_millis(300))
+        .hedge_after(Duration::from_millis(20))
+        .endpoints([one.address.as_str(), other.address.as_str()])
+        .build()
+        .unwrap();
+    let failed = client.leave(uuid::Uuid::from_u128(3)).await.unwrap_err();
+    assert_eq!((failed.outcome(), one.all().len() + other.all().len()), (Outcome::Unknown, 1));
+}
+
+#[tokio::test]
+async fn however_many_are_silent_few_are_asked() {
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(StandIn::start(|_| Action::Hang).await);
+    }
+    let asked = || silent.iter().map(|node| node.kv().len()).sum::<usize>();
+    let client = builder()
+        .attempt_timeout(Duration::from_secs(5))
+        .hedge_after(Duration::from_millis(10))
+        .endpoints(silent.iter().map(|node| node.address.as_str()))
+        .build()
+        .unwrap();
+    let failed = client.put("k", "v").timeout(Duration::from_millis(400)).await.unwrap_err();
+    assert_eq!((failed.outcome(), asked()), (Outcome::Unknown, 3));
+    for _ in 0..20 {
+        client.put("k", "v").timeout(Duration::from_millis(80)).await.unwrap_err();
+    }
+    assert!(asked() <= 21 + 10, "ten hedges, then none that no answer has paid for: {}", asked());
+}
+
 #[tokio::test]
 async fn a_write_that_got_no_answer_is_repeated_under_the_same_key() {
     let rude = StandIn::start(first(Action::BreakOff, put(7))).await;
@@ -57,7 +154,8 @@ async fn a_write_that_got_no_answer_is_repeated_under_the_same_key() {
 async fn once_a_write_may_have_happened_a_refusal_proves_nothing() {
     let refusal = error(503, "no_leader", r#""not_applied""#, "");
     let node = StandIn::start(first(Action::BreakOff, refusal)).await;
-    let failed = client([&node]).put("k", "v").timeout(Duration::from_millis(300)).await.unwrap_err();
+    // Time enough for a second attempt on a busy machine.
+    let failed = client([&node]).put("k", "v").timeout(Duration::from_secs(1)).await.unwrap_err();
     assert_eq!((failed.outcome(), failed.code()), (Outcome::Unknown, Some(ErrorCode::NoLeader)));
     assert_eq!(failed.retry(), Retry::AfterReading);
     assert!(node.kv().len() > 1);

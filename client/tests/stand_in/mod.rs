@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,6 +40,8 @@ pub(crate) enum Action {
     Hang,
     /// Close the connection without an answer.
     BreakOff,
+    /// Do that, after a while.
+    Late(Duration, Box<Action>),
 }
 
 /// An answer of a node whose id is `node`.
@@ -126,7 +129,12 @@ async fn serve(
     loop {
         let request = read(&mut stream).await?;
         log.lock().unwrap().push(request.clone());
-        match behaviour(&request) {
+        let mut action = behaviour(&request);
+        while let Action::Late(wait, then) = action {
+            tokio::time::sleep(wait).await;
+            action = *then;
+        }
+        match action {
             Action::Answer(status, headers, body) => {
                 let mut text = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", body.len());
                 for (name, value) in headers {
@@ -135,7 +143,7 @@ async fn serve(
                 stream.write_all(format!("{text}\r\n{body}").as_bytes()).await.ok()?;
             }
             Action::Hang => std::future::pending().await,
-            Action::BreakOff => return None,
+            Action::BreakOff | Action::Late(..) => return None,
         }
     }
 }
