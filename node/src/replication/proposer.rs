@@ -237,14 +237,14 @@ async fn propose_here(means: &Means, writes: Vec<Write>) -> Result<Vec<Outcome>,
     if means.log.is_full() || means.rooms.majority_is_full() {
         return Err(Refusal::DiskFull);
     }
-    let since = means.leadership.borrow().since;
+    let Leadership { since, term, .. } = *means.leadership.borrow();
     if !has_majority(&means.raft, since, means.patience) {
         return Err(Refusal::NoMajority);
     }
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let stamp_ms = {
         let mut stamps = means.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        stamps.next(std::time::Instant::now(), means.progress.borrow().stamp_ms, wall)
+        stamps.next(std::time::Instant::now(), term, means.progress.borrow().stamp_ms, wall)
     };
     match means.raft.client_write(Command::new(stamp_ms, writes)).await {
         Ok(response) => Ok(response.data.outcomes),
