@@ -66,6 +66,14 @@ pub enum IdentityError {
         /// What is wrong with it.
         cause: serde_json::Error,
     },
+    /// It is gone, and the data of a cluster is there: under a new identity that would be nobody's.
+    #[error(
+        "{path} is missing, although the data of a cluster is there; restore it, or start with an empty --data-dir as a new node"
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Of a newer release.
     #[error("{path} is of format {found} and this release reads up to {VERSION}; start the newer release again")]
     Newer {
@@ -77,12 +85,15 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Reads the identity of a data dir, or draws one and writes it.
-    pub fn open(dir: &Path) -> Result<Self, IdentityError> {
+    /// Reads the identity of a data dir, or draws one and writes it. `part_of_cluster`: there is data of a cluster, so there was an identity.
+    pub fn open(dir: &Path, part_of_cluster: bool) -> Result<Self, IdentityError> {
         let path = dir.join(FILE);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if part_of_cluster {
+                    return Err(IdentityError::Missing { path });
+                }
                 let content = Content {
                     version: VERSION,
                     id: Uuid::new_v4(),
@@ -213,15 +224,25 @@ mod tests {
     #[test]
     fn an_identity_is_drawn_once_and_kept_with_all_that_was_noted() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = Identity::open(dir.path()).unwrap();
+        let mut first = Identity::open(dir.path(), false).unwrap();
         let cluster = Uuid::new_v4();
         first.keep_ports(1, 2).unwrap();
         first.keep_advertised("10.0.0.1".into()).unwrap();
         first.set_founding(Some(cluster)).unwrap();
         first.keep_peers(vec!["10.0.0.2:8051".into()]).unwrap();
-        let again = Identity::open(dir.path()).unwrap();
+        let again = Identity::open(dir.path(), false).unwrap();
         assert_eq!(again.content, first.content);
         assert_eq!((again.ports(), again.founding(), again.has_left()), ((Some(1), Some(2)), Some(cluster), false));
+    }
+
+    #[test]
+    fn no_new_identity_is_drawn_for_the_data_of_a_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Identity::open(dir.path(), true).unwrap_err().to_string();
+        assert!(error.contains("restore it"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was written");
+        let first = Identity::open(dir.path(), false).unwrap().id();
+        assert_eq!(Identity::open(dir.path(), true).unwrap().id(), first);
     }
 
     #[test]
@@ -230,7 +251,7 @@ mod tests {
         let path = dir.path().join(FILE);
         for (text, why) in [("{", "damaged"), ("{\"version\":2}", "format 2"), ("{\"version\":1}", "damaged")] {
             std::fs::write(&path, text).unwrap();
-            let error = Identity::open(dir.path()).unwrap_err().to_string();
+            let error = Identity::open(dir.path(), false).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }

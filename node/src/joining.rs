@@ -312,7 +312,7 @@ impl Joining {
                     boots[0], boots[1]
                 );
                 error!("{trouble}; neither votes");
-                self.replication.forbid_voting();
+                self.replication.note_double();
                 self.admin.set_trouble(Some(trouble));
             }
             Event::Duplicate { id, .. } => warn!("two nodes run under the identity {id}; neither is believed"),

@@ -69,6 +69,16 @@ pub enum StartError {
     /// The identity cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The last stamp in gossip cannot be used.
+    #[error(
+        "{path} cannot be used ({cause}); restore it, or put this data dir aside and start with an empty one: the others send the data anew"
+    )]
+    Stamp {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        cause: io::Error,
+    },
     /// The engine cannot be started.
     #[error(transparent)]
     Replication(#[from] replication::StartError),
@@ -139,7 +149,7 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
     let keys = keys(flags)?;
     let options = StorageOptions { cache_bytes: flags.cache_size.0, ..StorageOptions::default() };
     let storage = Arc::new(Storage::open(&flags.data_dir, &options)?);
-    let mut identity = Identity::open(&flags.data_dir)?;
+    let mut identity = Identity::open(&flags.data_dir, storage.cluster_id().is_some())?;
     if identity.has_left() {
         info!(
             "this node was taken out of its cluster for good and does not come back; to use the machine again, start with \
@@ -176,7 +186,7 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
         election_timeout: flags.election_timeout.0,
         compaction: Compaction { every: flags.snapshot_every.0, keep: flags.log_keep.0 },
         data_dir: flags.data_dir.clone(),
-        stamp: StampFile::new(flags.data_dir.join(STAMP_FILE)).load()?.to_bits(),
+        stamp: last_stamp(&flags.data_dir)?,
     };
     let replication = Replication::start(options, storage.clone(), dialer.clone(), roster.clone()).await?;
     let keyspace = Arc::new(Keyspace::new(replication.clone(), storage.state().clone()));
@@ -243,6 +253,13 @@ fn keys(flags: &Flags) -> Result<Keyring, StartError> {
         warn!("others than its owner may read the keys in {0}; close it with `chmod 600 {0}`", path.display());
     }
     Ok(ring)
+}
+
+/// The stamp of this node's last life; 0: it had none.
+fn last_stamp(dir: &Path) -> Result<u64, StartError> {
+    let path = dir.join(STAMP_FILE);
+    let stamp = StampFile::new(path.clone()).load().map_err(|cause| StartError::Stamp { path, cause })?;
+    Ok(stamp.to_bits())
 }
 
 async fn bind(flags: &Flags, identity: &Identity) -> Result<(Bound, (UdpSocket, TcpListener)), StartError> {

@@ -139,6 +139,12 @@ fn a_known_value_is_not_sent_again() {
     assert_eq!(node.call("GET", "/kv/k", &[("If-None-Match", "\"2\"")]).status, 200);
     assert_eq!(node.call("GET", "/kv/k", &[("If-Match", "\"2\"")]).status, 412);
     assert_eq!(node.call("GET", "/kv/k", &[("If-None-Match", "nonsense")]).status, 400);
+    // Before the read: what is malformed does not wait for a revision that never comes.
+    for name in ["If-Match", "If-None-Match"] {
+        let never = "/kv/k?min_revision=99999&timeout=100ms";
+        assert_eq!(node.call("GET", never, &[(name, "nonsense")]).status, 400, "{name}");
+        assert_eq!(node.call("GET", never, &[(name, "\"1\"")]).status, 503, "{name}");
+    }
 }
 
 #[test]

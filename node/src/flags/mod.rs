@@ -216,6 +216,8 @@ mod tests {
             (&["--max-value-size", "0"], "16MiB"),
             (&["--max-value-size", "1MB"], "not a size"),
             (&["--cache-size", "1KiB"], "at least 1MiB"),
+            (&["-r", "https://a:1"], "http only"),
+            (&["-r", "a:1"], "http://host:port"),
             (&["--name", ""], "1 to 64 bytes"),
             (&["--name", &"n".repeat(65)], "1 to 64 bytes"),
             (&["--name", "a\nb"], "printable"),

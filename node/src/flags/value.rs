@@ -26,8 +26,10 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
 
 /// A registry, without the slash behind it.
 pub(super) fn url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match rest.map(|rest| rest.trim_end_matches('/')) {
+    if text.starts_with("https://") {
+        return Err("registries are spoken to by http only; write http://host:port".to_owned());
+    }
+    match text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) {
         Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => {
             Ok(text.trim_end_matches('/').to_owned())
         }

@@ -41,19 +41,33 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// Judges a read in the order of RFC 9110, section 13.2.2.
-pub(super) fn of_read(headers: &HeaderMap, current: Option<u64>) -> Result<Verdict, ApiError> {
-    let listed = |tags: &Tags| match (tags, current) {
-        (_, None) => false,
-        (Tags::Any, Some(_)) => true,
-        (Tags::Revisions(revisions), Some(current)) => revisions.contains(&current),
-    };
-    if tags(headers, "If-Match")?.is_some_and(|tags| !listed(&tags)) {
-        return Ok(Verdict::Failed);
-    }
-    match tags(headers, "If-None-Match")?.is_some_and(|tags| listed(&tags)) {
-        true => Ok(Verdict::NotModified),
-        false => Ok(Verdict::Go),
+/// The conditions of a read, understood before anything is read.
+#[derive(Debug)]
+pub(super) struct OfRead {
+    if_match: Option<Tags>,
+    if_none_match: Option<Tags>,
+}
+
+/// The conditions of a read.
+pub(super) fn of_read(headers: &HeaderMap) -> Result<OfRead, ApiError> {
+    Ok(OfRead { if_match: tags(headers, "If-Match")?, if_none_match: tags(headers, "If-None-Match")? })
+}
+
+impl OfRead {
+    /// Judges in the order of RFC 9110, section 13.2.2.
+    pub(super) fn judge(&self, current: Option<u64>) -> Verdict {
+        let listed = |tags: &Tags| match (tags, current) {
+            (_, None) => false,
+            (Tags::Any, Some(_)) => true,
+            (Tags::Revisions(revisions), Some(current)) => revisions.contains(&current),
+        };
+        if self.if_match.as_ref().is_some_and(|tags| !listed(tags)) {
+            return Verdict::Failed;
+        }
+        match self.if_none_match.as_ref().is_some_and(listed) {
+            true => Verdict::NotModified,
+            false => Verdict::Go,
+        }
     }
 }
 
@@ -171,7 +185,7 @@ mod tests {
         let judge = |header, value: &'static str, current| {
             let mut headers = HeaderMap::new();
             headers.insert(header, HeaderValue::from_static(value));
-            of_read(&headers, current).unwrap()
+            of_read(&headers).unwrap().judge(current)
         };
         assert_eq!(judge(IF_NONE_MATCH, "\"5\"", Some(5)), Verdict::NotModified);
         assert_eq!(judge(IF_NONE_MATCH, "W/\"5\"", Some(5)), Verdict::NotModified);

@@ -30,9 +30,10 @@ pub(super) async fn get(app: &AppState, request: &HttpRequest, raw_key: &str) ->
     let freshness = query.freshness()?;
     let timeout = query.timeout()?;
     query.finish()?;
+    let conditions = condition::of_read(request.headers())?;
     let reading = app.keyspace.get(key.as_str(), freshness, timeout).await?;
     let current = reading.data.as_ref().map(|found| found.modify_revision);
-    let mut response = match (condition::of_read(request.headers(), current)?, &reading.data) {
+    let mut response = match (conditions.judge(current), &reading.data) {
         (Verdict::Failed, _) => ApiError::condition_failed(current).into_response(),
         (Verdict::Go | Verdict::NotModified, None) => ApiError::no_such_key().into_response(),
         (Verdict::NotModified, Some(found)) => with_tags(HttpResponse::NotModified().finish(), found),

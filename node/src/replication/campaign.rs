@@ -279,6 +279,10 @@ async fn give_up_own_lease(means: &Means, dead: NodeId) {
         let (vote, last) = (server.borrow_watched().vote, metrics.borrow_watched().last_log);
         (vote, last)
     };
+    // Somebody else was voted for meanwhile: that lease is another one's.
+    if vote.leader_id.voted_for != dead {
+        return;
+    }
     if let Err(error) = means.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, dead, last)).await {
         log::error!("the engine has stopped: {error}");
     }

@@ -312,16 +312,29 @@ impl Replication {
         self.storage.state().configuration().borrow().contains_key(name)
     }
 
-    /// From now on this node may vote, and stand: others have vouched for its disk, or it is the only voter.
+    /// From now on this node may vote, and stand: others have vouched for its disk, or it is the only voter. Not if anything speaks against it.
     fn allow_voting(&self, stand: bool) {
-        self.may_vote.send_replace(true);
+        // Looked at under the lock of the channel: who forbids it says first why, so it is either seen here or comes after.
+        let allow = |may: &mut bool| {
+            let news = !*may && self.witness.nothing_against();
+            *may |= news;
+            news
+        };
+        self.may_vote.send_if_modified(allow);
         if stand {
-            self.may_stand.send_replace(true);
+            self.may_stand.send_if_modified(allow);
         }
+    }
+
+    /// A double of this node is there: neither votes while it is.
+    pub fn note_double(&self) {
+        self.witness.set_doubled(true);
+        self.forbid_voting();
     }
 
     /// A double of this node is gone: it votes again if it might before.
     pub fn resume_voting(&self) {
+        self.witness.set_doubled(false);
         if self.is_vouched_for() && !self.may_vote() {
             self.allow_voting(true);
         }
@@ -372,8 +385,8 @@ impl Replication {
         }
     }
 
-    /// Never again: its disk is an old or a cloned one.
-    pub fn forbid_voting(&self) {
+    /// Whoever calls this has noted why, so that nobody allows it again.
+    fn forbid_voting(&self) {
         self.may_vote.send_replace(false);
         self.may_stand.send_replace(false);
     }

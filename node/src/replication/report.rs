@@ -136,6 +136,9 @@ impl Replication {
         if live < needed {
             return format!("{count}; not seen: {}", names());
         }
+        if let Some(leader) = self.leader() {
+            return format!("the time-out was over first; {} leads now", self.roster.borrow().name(leader));
+        }
         let doing = match *self.activity.borrow() {
             Activity::Idle => "this node does not vote and has not heard of a leader",
             Activity::Leading => "this node led, and no majority of the voters answers it any more",

@@ -120,7 +120,10 @@ struct FormatFile {
 
 impl OpenError {
     fn io(what: &str, path: &Path, error: impl fmt::Display) -> Self {
-        Self::Io(format!("{}: cannot {what} it: {error}", path.display()))
+        Self::Io(format!(
+            "{}: cannot {what} it: {error}; see to --data-dir, the rights there and the room on that disk",
+            path.display()
+        ))
     }
 
     fn locked(path: &Path) -> Self {
@@ -161,6 +164,11 @@ impl Storage {
                 }
             }
             write_format(dir, None)?;
+        }
+        // What was acknowledged and the vote are there, however far the state had come.
+        let control = dir.join("log").join("control");
+        if cluster_id.is_some() && !control.exists() {
+            return Err(OpenError::damaged(&control, 0, "it is missing, although the data is part of a cluster"));
         }
         let state = State::open(&dir.join("state"), options.cache_bytes)?;
         let log_options = LogOptions { segment_bytes: options.segment_bytes, reserve_bytes: options.reserve_bytes };

@@ -38,6 +38,21 @@ fn the_data_is_of_one_cluster() {
 }
 
 #[test]
+fn a_log_that_is_gone_is_refused_whatever_the_state_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing was acknowledged before there is a cluster: a first start may have died before the log was there.
+    drop(Storage::open(dir.path(), &options()).unwrap());
+    std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let storage = Storage::open(dir.path(), &options()).unwrap();
+    storage.set_cluster_id(Uuid::new_v4()).unwrap();
+    drop(storage);
+    drop(Storage::open(dir.path(), &options()).unwrap());
+    std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let why = refusal(dir.path()).to_string();
+    assert!(why.contains("is missing") && why.contains("start with an empty one"), "{why}");
+}
+
+#[test]
 fn a_newer_format_and_a_damaged_format_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(Storage::open(dir.path(), &options()).unwrap());

@@ -44,6 +44,17 @@ impl Mark {
     }
 }
 
+/// What a mark adds to what was remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// Nothing: there is nothing to write.
+    None,
+    /// It has come further.
+    Further,
+    /// It has begun a new life.
+    Life,
+}
+
 /// What this node remembers of others.
 #[derive(Debug)]
 pub(super) struct Marks {
@@ -74,15 +85,18 @@ impl Marks {
         self.of.get(&id).copied().unwrap_or_default()
     }
 
-    /// Takes in how far a node has come; whether its life is a new one.
-    pub(super) fn note(&mut self, id: Uuid, mark: Mark) -> bool {
+    /// Takes in how far a node has come.
+    pub(super) fn note(&mut self, id: Uuid, mark: Mark) -> News {
         let before = self.get(id);
+        if before.max(mark) == before {
+            return News::None;
+        }
         self.of.insert(id, before.max(mark));
         while self.of.len() > MOST {
             let oldest = self.of.iter().min_by_key(|(_, mark)| mark.stamp).map(|(id, _)| *id);
             oldest.and_then(|id| self.of.remove(&id));
         }
-        before.stamp < mark.stamp
+        if before.stamp < mark.stamp { News::Life } else { News::Further }
     }
 
     /// What is to be written, and where.
@@ -170,8 +184,9 @@ mod tests {
         let mut marks = Marks::open(dir.path());
         let id = Uuid::from_u128(7);
         assert_eq!(marks.get(id), Mark::default());
-        assert!(marks.note(id, Mark { stamp: 5, term: 2, index: 9 }), "a new life");
-        assert!(!marks.note(id, Mark { stamp: 5, term: 1, index: 20 }), "the same life");
+        assert_eq!(marks.note(id, Mark { stamp: 5, term: 2, index: 9 }), News::Life);
+        assert_eq!(marks.note(id, Mark { stamp: 5, term: 1, index: 20 }), News::Further);
+        assert_eq!(marks.note(id, Mark { stamp: 4, term: 2, index: 20 }), News::None);
         let (path, bytes) = marks.image();
         write(&path, &bytes).unwrap();
         assert_eq!(Marks::open(dir.path()).get(id), Mark { stamp: 5, term: 2, index: 20 });

@@ -32,7 +32,7 @@ use super::Replication;
 use super::types::{NodeId, Vote, position};
 use super::wire::{Answer, Call, Claim, Testimony};
 use crate::storage::Storage;
-use mark::Marks;
+use mark::{Marks, News};
 use verdict::{Situation, Verdict, is_removed, judge, remembers_more};
 
 pub(super) use mark::Mark;
@@ -60,11 +60,14 @@ pub(super) struct Witness {
     marks: Mutex<Marks>,
     /// The memory has changed since it was written.
     unwritten: AtomicBool,
+    /// One writer at a time: two would write into one file, and the older of two images might come last.
+    writing: tokio::sync::Mutex<()>,
     others: watch::Sender<Option<Others>>,
     waits_for: Mutex<String>,
     /// The verdict was to vote.
     vouched: AtomicBool,
-
+    /// Two live copies of this node were seen, and both still are.
+    doubled: AtomicBool,
     set_back: watch::Sender<Option<String>>,
     /// It was set back, and another node leads without it: it may begin anew.
     replaceable: watch::Sender<bool>,
@@ -85,6 +88,8 @@ impl Witness {
             others: watch::channel(None).0,
             waits_for: Mutex::new("this node has just started".to_owned()),
             vouched: AtomicBool::new(false),
+            doubled: AtomicBool::new(false),
+            writing: tokio::sync::Mutex::default(),
             set_back: watch::channel(None).0,
             replaceable: watch::channel(false).0,
             rooms: Arc::default(),
@@ -103,15 +108,25 @@ impl Witness {
         self.set_back.borrow().is_some()
     }
 
-    /// Writes what is remembered, off the tasks.
+    pub(super) fn set_doubled(&self, doubled: bool) {
+        self.doubled.store(doubled, Ordering::Release);
+    }
+
+    /// Neither an old copy nor doubled, as far as is known.
+    pub(super) fn nothing_against(&self) -> bool {
+        !self.is_set_back() && !self.doubled.load(Ordering::Acquire)
+    }
+
+    /// Writes what is remembered, off the tasks. On the disk when it returns, unless that fails.
     async fn write(&self) {
-        if !self.unwritten.swap(false, Ordering::Relaxed) {
+        let _alone = self.writing.lock().await;
+        if !self.unwritten.swap(false, Ordering::AcqRel) {
             return;
         }
         let (path, bytes) = self.marks().image();
         let written = tokio::task::spawn_blocking(move || mark::write(&path, &bytes)).await;
         if let Err(error) = written.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
-            self.unwritten.store(true, Ordering::Relaxed);
+            self.unwritten.store(true, Ordering::Release);
             log::warn!("what this node knows of the other voters is not on its disk yet: {error}");
         }
     }
@@ -236,9 +251,11 @@ impl Replication {
     pub(super) async fn hear_claim(&self, from: Uuid, claim: Claim) -> bool {
         if self.is_replica(from) {
             self.witness.rooms.note(from, claim.full);
-            let new_life = self.witness.marks().note(from, claim.mark);
-            self.witness.unwritten.store(true, Ordering::Relaxed);
-            if new_life {
+            let news = self.witness.marks().note(from, claim.mark);
+            if news != News::None {
+                self.witness.unwritten.store(true, Ordering::Release);
+            }
+            if news == News::Life {
                 self.witness.write().await;
             }
         }

@@ -3,10 +3,12 @@
 //! `state/current` holds a number; `state/<number>/` is the engine in use. A snapshot is received into another directory, and becomes the state by
 //! one rename of `current`. So a crash leaves the old state or the new one, and the leftovers of either are removed at the next start.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -86,7 +88,7 @@ impl Generation {
 
     fn open(dir: PathBuf, number: u64, cache_bytes: u64) -> Result<Self, OpenError> {
         // The engine asserts some of what it reads; no file may make the process panic.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
+        let opened = quietly(|| {
             let database = Database::builder(&dir)
                 .cache_size(cache_bytes)
                 .worker_threads(WORKERS)
@@ -97,8 +99,8 @@ impl Generation {
                 .open()?;
             let rows = database.keyspace("state", || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE))?;
             Ok((database, rows))
-        }));
-        let engine = opened.unwrap_or(Err(fjall::Error::Unrecoverable)).map_err(|error| match error {
+        });
+        let engine = opened.map_err(|error| match error {
             fjall::Error::Locked => OpenError::locked(&dir),
             fjall::Error::InvalidVersion(Some(version)) => OpenError::newer(&dir, u16::from(version as u8)),
             fjall::Error::Io(error) => OpenError::io("open", &dir, error),
@@ -148,6 +150,28 @@ impl Generation {
             self.dir.display()
         ))
     }
+}
+
+thread_local! {
+    /// A panic on this thread is about to become an error, and says nothing by itself.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Opens the engine; a panic of it is an error like others, without the words and the backtrace that a panic prints.
+fn quietly<T>(open: impl FnOnce() -> fjall::Result<T>) -> fjall::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !EXPECTED.get() {
+                others(panic);
+            }
+        }));
+    });
+    EXPECTED.set(true);
+    let opened = catch_unwind(AssertUnwindSafe(open));
+    EXPECTED.set(false);
+    opened.unwrap_or(Err(fjall::Error::Unrecoverable))
 }
 
 fn closed() -> StateError {
