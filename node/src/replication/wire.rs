@@ -78,7 +78,7 @@ pub(crate) struct Testimony {
     /// The last committed entry that the asker has acknowledged to the one that answers, which leads; 0 if it does not. It may be of the life
     /// that asks, if that has acknowledged any.
     pub(crate) acknowledged: u64,
-    /// Whether the one that answers votes.
+    /// Whether the one that answers is a voter whose own disk nothing is known against.
     pub(crate) votes: bool,
     /// Whether it leads, and a majority follows.
     pub(crate) leads: bool,

@@ -33,7 +33,7 @@ use super::types::{NodeId, Vote, position};
 use super::wire::{Answer, Call, Claim, Testimony};
 use crate::storage::Storage;
 use mark::{Marks, News};
-use verdict::{Situation, Verdict, is_removed, judge, remembers_more};
+use verdict::{Situation, Verdict, goes_on_without, is_removed, judge, remembers_more};
 
 pub(super) use mark::Mark;
 pub(super) use room::Rooms;
@@ -239,7 +239,7 @@ impl Replication {
         Testimony {
             mark: self.witness.marks().get(of),
             acknowledged: matched.min(self.figures().committed_index),
-            votes: voters.contains(&self.me()),
+            votes: voters.contains(&self.me()) && self.witness.nothing_against(),
             leads: self.leader() == Some(self.me()),
             membership_index,
             voters,
@@ -271,7 +271,7 @@ impl Replication {
         let answers = self.recall(&self.to_ask()).await;
         asked.extend(answers.keys());
         if self.witness.is_set_back() {
-            if answers.values().any(|testimony| testimony.leads) {
+            if goes_on_without(self.me(), &answers) {
                 self.witness.replaceable.send_replace(true);
             }
             return;

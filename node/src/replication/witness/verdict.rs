@@ -131,6 +131,14 @@ fn judge_lone(situation: &Situation<'_>) -> Verdict {
     )))
 }
 
+/// Whether the data of `me`, an old copy or taken for one because a double of it was started, can be set aside: another node leads, and those of its
+/// voters that answered are a majority without `me`. Else the others could not even replace it, and its data would be missed.
+pub(super) fn goes_on_without(me: Uuid, answers: &BTreeMap<Uuid, Testimony>) -> bool {
+    let there = |id: &Uuid| *id != me && answers.get(id).is_some_and(|testimony| testimony.votes);
+    let enough = |leader: &Testimony| leader.voters.iter().filter(|id| there(id)).count() * 2 > leader.voters.len();
+    answers.iter().any(|(id, testimony)| *id != me && testimony.leads && enough(testimony))
+}
+
 /// Whether a majority of the voters but `me` says that `me` was taken out: the voters of the latest membership that is known.
 pub(super) fn is_removed(
     me: Uuid,
@@ -224,6 +232,22 @@ mod tests {
             assert!(matches!(lone(Some(unknown), late), Verdict::Vote(Some(_))), "{unknown:?}");
         }
         assert!(waits(&lone(Some((Registries::Listed, false)), late * 100)), "others live: never by the clock");
+    }
+
+    #[test]
+    fn nothing_is_set_aside_that_the_others_cannot_do_without() {
+        let [a, b, c] = [2, 3, 4].map(Uuid::from_u128);
+        let voter = |leads, votes, voters: &[Uuid]| Testimony { leads, votes, voters: voters.to_vec(), ..says(HELD) };
+        let without = |answers: &[(Uuid, Testimony)]| goes_on_without(ME, &answers.iter().cloned().collect());
+        let two = [ME, a];
+        assert!(!without(&[(a, voter(true, true, &two))]), "the other one of two leads with this node's voice");
+        let three = [ME, a, b];
+        assert!(without(&[(a, voter(true, true, &three)), (b, voter(false, true, &three))]));
+        assert!(!without(&[(a, voter(false, true, &three)), (b, voter(false, true, &three))]), "nobody leads");
+        assert!(!without(&[(a, voter(true, true, &three))]), "one of three");
+        assert!(!without(&[(a, voter(true, true, &three)), (b, voter(false, false, &three))]), "another old copy");
+        assert!(!without(&[(a, voter(true, true, &three)), (c, voter(false, true, &three))]), "no voter");
+        assert!(without(&[(a, voter(true, true, &[a]))]), "replaced already");
     }
 
     #[test]
