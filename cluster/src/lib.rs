@@ -59,6 +59,9 @@
 //! Start reading at [`swim`]; its wire format has its byte tables in `docs/wire.md`.
 
 pub mod election;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod keyring;
 #[cfg(feature = "runtime")]
 pub mod runtime;

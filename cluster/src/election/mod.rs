@@ -29,6 +29,8 @@ mod bully;
 mod config;
 mod core;
 mod electorate;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod io;
 mod message;
 mod rank;

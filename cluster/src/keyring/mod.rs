@@ -14,6 +14,8 @@
 //! This module does no I/O; how keys stand in a file is in `file`.
 
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod key;
 
 use std::fmt;

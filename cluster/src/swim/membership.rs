@@ -289,6 +289,10 @@ impl Swim {
                 self.set.unfade(id);
                 continue;
             }
+            if id == self.identity.id {
+                // We have left, and slept through all that was to follow: we are not forgotten while we are asked who we are.
+                continue;
+            }
             let known = row.life.is_some();
             self.set.remove(&id);
             self.peers.remove(&id);

@@ -49,6 +49,8 @@ mod dissemination;
 mod estimates;
 mod event;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod gossip;
 mod health;
 mod hlc;

@@ -2,6 +2,8 @@
 
 mod codec;
 mod envelope;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod message;
 mod preface;
 #[cfg(test)]

@@ -1,0 +1,159 @@
+//! Inputs to begin with: what members of a simulated cluster say to each other, and what elections do.
+//!
+//! `MUSTER_FUZZ_SEEDS=1 cargo test -p muster-cluster --test fuzzing seeds` writes them beside what is in `fuzz/corpus`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use muster_cluster::election::{Freshness, MAX_TERM, Message, Rank, Stance};
+use muster_cluster::keyring::{Key, encode_key};
+use muster_cluster::sim::{Happening, Sim, Watch};
+use muster_cluster::swim::wire::{Answer, Preface, Refusal, StreamKind};
+use muster_cluster::swim::{Config, Input};
+use uuid::Uuid;
+
+use crate::folder;
+
+/// Length of the header of packets and frames.
+const HEAD: usize = 28;
+
+/// Keeps one packet or frame for each sequence of message types.
+#[derive(Debug, Default)]
+struct Listen {
+    kinds: BTreeSet<Vec<u8>>,
+    packets: Vec<Vec<u8>>,
+    messages: Vec<Vec<u8>>,
+}
+
+impl Listen {
+    fn keep(&mut self, bytes: &[u8]) {
+        let mut rest = bytes.get(HEAD..).unwrap_or_default();
+        let mut kinds = Vec::new();
+        let mut messages = Vec::new();
+        while let [kind, low, high, ..] = rest {
+            let len = 3 + usize::from(u16::from_le_bytes([*low, *high]));
+            kinds.push(*kind);
+            messages.push(rest.get(..len).unwrap_or_default().to_vec());
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        if kinds.len() > 6 {
+            return;
+        }
+        for (kind, message) in kinds.iter().zip(messages) {
+            if self.kinds.insert(vec![*kind]) {
+                self.messages.push(message);
+            }
+        }
+        if self.kinds.insert(kinds) {
+            self.packets.push(bytes.get(HEAD..).unwrap_or_default().to_vec());
+        }
+    }
+}
+
+impl Watch for Listen {
+    fn note(&mut self, _: Duration, happening: &Happening<'_>) {
+        if let Happening::Sent { bytes, .. } | Happening::Framed { bytes, .. } = happening {
+            self.keep(bytes);
+        }
+    }
+}
+
+fn listen() -> Listen {
+    let mut sim = Sim::new(Config::local("fuzz"), 1, Listen::default());
+    let seeds = vec![Sim::<()>::address(1)];
+    for _ in 0..4 {
+        let host = sim.add_next();
+        sim.start(host, seeds.clone());
+    }
+    sim.run(Duration::from_secs(2));
+    let to = sim.host(1).id;
+    for input in [Input::Broadcast("all".into()), Input::Message { to, payload: "you".into() }, Input::Leave] {
+        sim.ask(3, input).expect("granted");
+        sim.run(Duration::from_secs(2));
+    }
+    sim.crash(2);
+    sim.network.loss = 0.3;
+    sim.run(Duration::from_secs(30));
+    sim.watch
+}
+
+fn elections() -> Vec<Vec<u8>> {
+    let rank = Rank { freshness: Freshness { term: 2, index: 3 }, priority: -1, id: Uuid::from_u128(2) };
+    let leader = Uuid::from_u128(3);
+    let mut all = vec![
+        Message::Election { round: 7, term: 5, rank },
+        Message::Victory { term: MAX_TERM, rank },
+        Message::TakeOver { term: 5, rank },
+    ];
+    for stance in [Stance::Contends, Stance::Aside, Stance::Follows { leader, term: 4 }] {
+        all.push(Message::Answer { round: 7, term: 5, rank, stance });
+    }
+    all.into_iter().map(|message| message.encode()).collect()
+}
+
+fn prefaces() -> Vec<Vec<u8>> {
+    let (me, you) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let cluster = Config::local("fuzz").cluster_hash();
+    let preface = Preface::new(StreamKind::Exchange, cluster, you, Some(me));
+    let dialled = [preface, Preface::new(StreamKind::from_byte(16), cluster, you, None)];
+    let answers = [preface.answer(cluster, me), Answer::refuse(Refusal::NotMe, me)];
+    dialled.iter().map(|preface| preface.encode().to_vec()).chain(answers.iter().map(|a| a.encode().to_vec())).collect()
+}
+
+fn keyrings() -> Vec<Vec<u8>> {
+    let keys: Vec<String> =
+        (1..=18_u8).map(|n| encode_key(&Key::new(std::array::from_fn(|at| n.wrapping_mul(at as u8))))).collect();
+    let hex = "0123456789abcdef".repeat(4);
+    [format!("# ours\n{}\nplain # for now\n{hex}\n", keys[1]), "plain".to_owned(), keys.join("\n"), "00".repeat(32)]
+        .map(String::into_bytes)
+        .to_vec()
+}
+
+/// Scripts for the two cores: time passes, messages come, the disk answers.
+fn scripts(bodies: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut script = vec![0, 1, 13, 14, 1, 1, 0, 200, 0];
+    for (number, body) in bodies.iter().enumerate() {
+        let sender = u8::try_from(number % 8).unwrap_or_default();
+        script.extend([5, sender, sender]);
+        script.extend(u16::try_from(body.len()).unwrap_or_default().to_le_bytes());
+        script.extend_from_slice(body);
+        script.extend([0, 250, 0, 13]);
+    }
+    // Members join, one is accused, probes are answered, time passes.
+    let joins: Vec<u8> = (1..10).flat_map(|id| [6, id, id, 1, 0, 3, id, 9, 1, id, 0, 0, 13]).collect();
+    let accused: Vec<u8> = (1..10).flat_map(|id| [7, id, id, 1, 0, 4, 2, 9, 1, id, id, 0, 0, 1]).collect();
+    let answered: Vec<u8> = (0..9).flat_map(|id| [0, 250, 0, 8, id, id, 1, id, 1, id, 2, 0, 4]).collect();
+    let lived = [[&[0, 1, 13][..], &joins, &answered].concat(), [&[0, 2, 13][..], &joins, &accused].concat()];
+    [vec![script], lived.to_vec()].concat()
+}
+
+#[test]
+fn seeds_are_written_when_asked_for() {
+    let heard = listen();
+    assert!(heard.messages.len() >= 9, "only {} kinds of messages were heard", heard.messages.len());
+    if std::env::var_os("MUSTER_FUZZ_SEEDS").is_none() {
+        return;
+    }
+    let scripted = elections().iter().flat_map(|message| [&[2, 80][..], message].concat()).collect();
+    let scripts = scripts(&heard.packets);
+    for (door, inputs) in [
+        ("sealed", heard.packets.iter().take(4).map(|body| [&[9, 4][..], body].concat()).collect()),
+        ("envelope", heard.packets),
+        ("keyring", keyrings()),
+        ("message", heard.messages),
+        ("preface", prefaces()),
+        ("election_message", elections()),
+        (
+            "election_core",
+            vec![scripted, vec![0, 0, 255, 0, 255, 7, 2, 0, 255], vec![1, 10, 1, 10, 2, 0, 255, 9, 3, 11, 5]],
+        ),
+        ("core", scripts),
+    ] {
+        let folder = folder(door);
+        fs::create_dir_all(&folder).expect("a folder");
+        for (number, input) in inputs.iter().enumerate() {
+            fs::write(folder.join(format!("seed-{number}")), input).expect("it is written");
+        }
+    }
+}
