@@ -6,6 +6,7 @@
 //! History ── what became of each write     Load ── writers that fill a History
 //! drive ── the load of the benchmark     Tap ── what went over the wire
 //! torture ── faults drawn from a seed, clients that record, judges
+//! gossip ── members without a store
 //! ```
 //!
 //! It knows the servers only from outside: flags, signals, exit statuses, the `ready` line and HTTP. Whatever waits
@@ -20,6 +21,7 @@ pub mod drive;
 pub mod faults;
 pub mod figures;
 pub mod firewall;
+pub mod gossip;
 pub mod history;
 pub mod http;
 pub mod judges;

@@ -208,6 +208,30 @@ impl Net {
         self.nft(machine, "delete table inet cut").expect("mend a cable");
     }
 
+    /// Drops so many percent of all packets that reach a machine, each at random, and tells nobody. (At the receiver, since a packet that
+    /// is dropped where it is sent is an error of the sender's call; and without `netem`, which many kernels do not have.)
+    ///
+    /// # Errors
+    /// When this machine has no `nft` or its kernel no random numbers for it.
+    pub fn lose(&self, machine: usize, percent: u32) -> Result<(), String> {
+        let rules = format!(
+            "add table inet loss; add chain inet loss way {{ type filter hook input priority 0; }}; \
+             add rule inet loss way iifname \"eth0\" numgen random mod 100 < {percent} counter drop"
+        );
+        self.nft(machine, &rules).map(drop)
+    }
+
+    /// Ends [`Self::lose`]. How many packets were dropped.
+    ///
+    /// # Errors
+    /// When nothing was being dropped.
+    pub fn lose_no_more(&self, machine: usize) -> Result<u64, String> {
+        let told = self.nft(machine, "list table inet loss")?;
+        let dropped = told.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        self.nft(machine, "delete table inet loss")?;
+        dropped.ok_or(told)
+    }
+
     /// Runs `nft` on a machine, and returns what it printed.
     pub(crate) fn nft(&self, machine: usize, rules: &str) -> Result<String, String> {
         let mut command = Command::new("ip");
