@@ -36,9 +36,13 @@
 //! | `view`, `report`, `ledger`, `estimates` | what can be read off |
 //! | `wire` | bytes |
 //!
+//! How all this works together is told below, in *The protocol*.
+//!
 //! The protocol is that of A. Das, I. Gupta, A. Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group
 //! Membership Protocol", 2002, with stamps of a hybrid logical clock as incarnation numbers; and of A. Dadgar, J. Phillips, J. Currey,
 //! "Lifeguard: Local Health Awareness for More Accurate Failure Detection", 2018.
+
+#![doc = include_str!("protocol.md")]
 
 mod config;
 #[cfg(test)]
