@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::Swim;
 use super::event::Event;
 use super::io::{MAX_SEEDS, Output, StreamId};
-use super::member::reachable;
+use super::member::{MemberState, reachable};
 use super::membership::Teller;
 use super::timer::Timer;
 use super::wire::{MAX_FRAME, Message, VERSIONS, head};
@@ -89,6 +89,8 @@ impl Streams {
 #[derive(Debug, Default)]
 pub(super) struct Seeds {
     addresses: Vec<SocketAddr>,
+    /// Who was last heard of at a seed's address. So nobody looks through all members for it.
+    members: BTreeMap<SocketAddr, Uuid>,
     /// How long until the next try while we are alone: from the gossip interval it doubles up to [`ALONE_PERIODS`].
     back_off: Duration,
     /// Timers of an earlier list are stale.
@@ -98,6 +100,13 @@ pub(super) struct Seeds {
 impl Seeds {
     pub(super) const fn is_empty(&self) -> bool {
         self.addresses.is_empty()
+    }
+
+    /// A member is at this address, which may be a seed's.
+    pub(super) fn note_member(&mut self, id: Uuid, address: SocketAddr) {
+        if self.addresses.contains(&address) {
+            self.members.insert(address, id);
+        }
     }
 }
 
@@ -117,6 +126,13 @@ impl Swim {
             return;
         }
         self.seeds.addresses = seeds;
+        self.seeds.members.clear();
+        let seeds = &mut self.seeds;
+        for (id, row) in self.set.iter() {
+            if let Some(life) = &row.life {
+                seeds.note_member(id, life.address);
+            }
+        }
         self.seeds.back_off = self.config.gossip_interval;
         self.seeds.round += 1;
         self.announce(now);
@@ -131,10 +147,7 @@ impl Swim {
         let mut candidates: Vec<SocketAddr> = self.seeds.addresses.clone();
         if !alone {
             // A seed that is a member needs no trying. One that is none may be the door to another half.
-            let live =
-                self.roster.iter().filter_map(|slot| self.life_of(self.set.id_at(slot)?)).map(|(_, address)| address);
-            let live: std::collections::BTreeSet<SocketAddr> = live.collect();
-            candidates.retain(|address| !live.contains(address));
+            candidates.retain(|address| !self.is_live_member(address));
         }
         candidates.retain(|address| !self.streams.goes_to(*address, None));
         candidates.shuffle(&mut self.rng);
@@ -147,6 +160,12 @@ impl Swim {
         self.seeds.back_off = next.min(longest);
         let wait = self.jittered(wait);
         self.timers.set(now.mono + wait, Timer::Seeds { round });
+    }
+
+    fn is_live_member(&self, address: &SocketAddr) -> bool {
+        let row = self.seeds.members.get(address).and_then(|id| self.set.get(id));
+        let here = row.and_then(|row| row.life.as_ref()).is_some_and(|life| life.address == *address);
+        here && row.and_then(|row| row.state()).is_some_and(MemberState::is_live)
     }
 
     pub(super) fn exchange_with_someone(&mut self, now: Now) {

@@ -36,12 +36,23 @@ impl Swim {
             digest.encode_into(&mut out);
         }
         let limit = retransmit_limit(self.config.retransmit_multiplier, self.live());
-        self.news.fill(&mut out, ENVELOPE_HEAD + PACKET_ROOM, limit);
+        self.fill_with_news(now, &mut out, limit);
         self.stats.packets_sent += 1;
         let out = self.seals.seal(out, receiver);
         self.stats.bytes_sent += out.len() as u64;
         let bytes = self.packets.carry(out);
         self.outputs.push_back(Output::Datagram { to: address, bytes });
+    }
+
+    /// Fills a packet with news as far as they fit: what the table says of their members now.
+    fn fill_with_news(&mut self, now: Now, out: &mut Vec<u8>, limit: u32) {
+        let mut news = std::mem::take(&mut self.news);
+        news.fill(out, ENVELOPE_HEAD + PACKET_ROOM, limit, |slot, out| {
+            if let Some(statement) = self.current_word(now.mono, slot) {
+                Message::Statement(statement).encode_into(out);
+            }
+        });
+        self.news = news;
     }
 
     /// Tells one member what we have to tell, our own word first.

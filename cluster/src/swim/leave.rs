@@ -8,7 +8,7 @@ use super::Swim;
 use super::event::Event;
 use super::lww::{Reason, Removal};
 use super::timer::Timer;
-use super::wire::{Message, Statement};
+use super::wire::Message;
 use crate::time::Now;
 
 /// Members that must have confirmed it, if there are so many: any of them spreads the word.
@@ -61,8 +61,7 @@ impl Swim {
         let id = self.identity.id;
         let removal = Removal { stamp, reason: Reason::Left };
         self.set.change(id, |row| row.remove(removal));
-        let goodbye = Message::Statement(Statement::Removed { id, removal, age_secs: 0 });
-        self.news.news.put(id, goodbye.encode(), now.mono);
+        self.tell_of(id);
         self.timers.set(now.mono + self.config.leave_timeout, Timer::LeaveEnds);
         self.say_goodbye(now);
     }
@@ -80,11 +79,9 @@ impl Swim {
             probes.insert(seq);
             told.push((seq, target));
         }
-        let Some(removal) = self.set.get(&id).and_then(|row| row.removal()) else { return };
-        let goodbye = Message::Statement(Statement::Removed { id, removal, age_secs: 0 }).encode();
         for (seq, target) in told {
             // Queued afresh for each, so that it is surely in the packet.
-            self.news.news.put(id, goodbye.clone(), now.mono);
+            self.tell_of(id);
             if let Some((_, address)) = self.life_of(target) {
                 self.send(now, Some(target), address, Some(&Message::Ping { seq, target }));
             }

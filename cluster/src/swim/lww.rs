@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::hlc::Stamp;
 use super::member::MemberState;
-use super::wire::VersionRange;
+use super::wire::{Statement, VersionRange};
 
 /// What a member says of itself, under one stamp. The order of the fields is that in which two contradicting lives of one
 /// stamp are compared; honest members make no such pair.
@@ -122,9 +122,33 @@ impl Row {
         was_there
     }
 
+    /// Whether to take it in would change anything.
+    pub(super) fn is_news(&self, statement: &Statement) -> bool {
+        match statement {
+            Statement::Alive { life, .. } => self.lacks(life),
+            Statement::Suspect { stamp, .. } => self.lacks_suspicion(*stamp),
+            Statement::Removed { removal, .. } => self.lacks_removal(*removal),
+        }
+    }
+
+    fn lacks(&self, life: &Life) -> bool {
+        self.life.as_ref().is_none_or(|mine| *life > **mine)
+    }
+
+    fn lacks_suspicion(&self, stamp: Stamp) -> bool {
+        self.suspected().is_none_or(|mine| stamp > mine)
+    }
+
+    fn lacks_removal(&self, removal: Removal) -> bool {
+        self.removal().is_none_or(|mine| {
+            removal.stamp > mine.stamp
+                || (removal.stamp == mine.stamp && outranks(removal.reason.state(), mine.reason.state()))
+        })
+    }
+
     /// Takes a life in; whether that changed anything.
     pub(super) fn add(&mut self, life: Arc<Life>) -> bool {
-        let newer = self.life.as_ref().is_none_or(|mine| life > *mine);
+        let newer = self.lacks(&life);
         if newer {
             self.life = Some(life);
         }
@@ -133,7 +157,7 @@ impl Row {
 
     /// Takes a suspicion in; whether that changed anything.
     pub(super) fn suspect(&mut self, stamp: Stamp) -> bool {
-        let newer = self.suspected().is_none_or(|mine| stamp > mine);
+        let newer = self.lacks_suspicion(stamp);
         if newer {
             self.claims.get_or_insert_default().suspected = Some(stamp);
         }
@@ -142,10 +166,7 @@ impl Row {
 
     /// Takes a removal in; whether that changed anything.
     pub(super) fn remove(&mut self, removal: Removal) -> bool {
-        let newer = self.removal().is_none_or(|mine| {
-            removal.stamp > mine.stamp
-                || (removal.stamp == mine.stamp && outranks(removal.reason.state(), mine.reason.state()))
-        });
+        let newer = self.lacks_removal(removal);
         if newer {
             self.claims.get_or_insert_default().removal = Some(removal);
         }

@@ -12,7 +12,8 @@ use super::lww::{Life, Removal, Row};
 use super::member::MemberState;
 use super::round_trips::RoundTrips;
 use super::suspicion::Suspicion;
-use super::wire::{Message, Statement};
+use super::table::Slot;
+use super::wire::Statement;
 use crate::time::{Mono, Now};
 
 /// Boot numbers that a member had before, as far as they are kept to notice that one of them comes back.
@@ -83,42 +84,46 @@ impl Swim {
             return false;
         }
         let before = self.set.get(&id);
+        if let Some(row) = before.filter(|row| !row.is_news(&statement)) {
+            // Nearly all that is heard, and cheap.
+            match statement {
+                Statement::Alive { .. } => {}
+                Statement::Suspect { stamp, by, .. } => self.confirm_suspicion(now.mono, id, stamp, &by),
+                Statement::Removed { removal, .. } if row.removal() == Some(removal) => {
+                    self.note_age(now.mono, id, age, false);
+                }
+                Statement::Removed { .. } => {}
+            }
+            return false;
+        }
         let (life_before, state_before) = before.map_or((None, None), |row| (row.life.clone(), row.state()));
-        let changed = self.set.change(id, |row| match &statement {
+        self.set.change(id, |row| match &statement {
             Statement::Alive { life, .. } => row.add(Arc::clone(life)),
             Statement::Suspect { stamp, .. } => row.suspect(*stamp),
             Statement::Removed { removal, .. } => row.remove(*removal),
         });
         let row = self.set.get(&id).cloned().unwrap_or_default();
         let current = is_current(&row, &statement);
-        self.note_age(now.mono, &row, &statement, age, changed);
-        if !changed {
-            if let Statement::Suspect { stamp, by, .. } = statement {
-                self.confirm_suspicion(now.mono, id, stamp, &by);
-            }
-            return false;
+        if let Statement::Removed { .. } = statement {
+            self.note_age(now.mono, id, age, true);
         }
         self.compare.changed();
         if current {
-            self.news.news.put(id, Message::Statement(statement.clone()).encode(), now.mono);
+            self.tell_of(id);
         }
         self.note_boot(now.mono, id, life_before.as_deref(), row.life.as_deref());
         self.note_change(now, id, life_before.as_deref(), state_before, &row, &statement);
         state_before == Some(MemberState::Alive) && row.state() != state_before
     }
 
-    /// Keeps the age of a row's tombstone: the highest that was heard for this removal.
-    fn note_age(&mut self, now: Mono, row: &Row, statement: &Statement, age: Duration, changed: bool) {
-        let Statement::Removed { id, removal, .. } = statement else { return };
-        if !changed && row.removal() != Some(*removal) {
-            return;
-        }
-        let record = self.records.entry(*id).or_default();
-        if changed || age > record.tombstone_age(now) {
+    /// Keeps the age of a row's removal: the highest that was heard of it. `fresh`: there was another removal before, or none.
+    fn note_age(&mut self, now: Mono, id: Uuid, age: Duration, fresh: bool) {
+        let record = self.records.entry(id).or_default();
+        if fresh || age > record.tombstone_age(now) {
             record.removed = Some((age, now));
         }
-        if changed {
-            self.set.unfade(*id);
+        if fresh {
+            self.set.unfade(id);
         }
     }
 
@@ -172,6 +177,9 @@ impl Swim {
             (Some(_), Some(life)) => self.begin_suspicion(now.mono, id, life.stamp, statement),
             (None | Some(_), _) => self.conclude_suspicion(id, after.is_some_and(MemberState::is_live)),
         }
+        if let Some(life) = &row.life {
+            self.seeds.note_member(id, life.address);
+        }
         let told_anew = match (life, &row.life) {
             (Some(before), Some(after)) => {
                 (before.boot, before.address, before.versions, &before.metadata)
@@ -202,6 +210,23 @@ impl Swim {
                 }
             }
         }
+    }
+
+    /// There is something new to tell of a member, which stands in the table.
+    pub(super) fn tell_of(&mut self, id: Uuid) {
+        if let Some(slot) = self.set.slot(&id) {
+            self.news.news.put(slot);
+        }
+    }
+
+    /// What news say of a member: what is thought of it now.
+    pub(super) fn current_word(&self, now: Mono, slot: Slot) -> Option<Statement> {
+        let (id, row) = self.set.at(slot)?;
+        let accusation = match row.standing_removal() {
+            Some(_) => self.removal_of(now, id),
+            None => self.suspicion_of(id),
+        };
+        accusation.or_else(|| Some(Statement::Alive { id, life: Arc::clone(row.life.as_ref()?) }))
     }
 
     /// What the full state says of a member. Removals that a newer life has outlived go along: they are in the dictionaries. A removal
@@ -294,11 +319,13 @@ impl Swim {
                 continue;
             }
             let known = row.life.is_some();
+            if let Some(slot) = self.set.slot(&id) {
+                self.news.news.forget(slot);
+            }
             self.set.remove(&id);
             self.peers.remove(&id);
             self.failed.remove(&id);
             self.records.remove(&id);
-            self.news.news.forget(id);
             if known {
                 self.event(Event::Forgotten { id });
             }

@@ -28,7 +28,7 @@
 //! | `own` | what happens when it is about ourselves: defence, being set back, being doubled |
 //! | `probe`, `relay`, `stream_probe`, `roster` | failure detection: who is asked, and how |
 //! | `round_trips`, `health`, `suspicion`, `suspect` | failure detection: how long an answer is waited for |
-//! | `gossip`, `dissemination`, `seen` | passing on: packets, queues, user broadcasts |
+//! | `gossip`, `dissemination`, `news`, `seen` | passing on: packets, queues, user broadcasts |
 //! | `seal` | sealing and opening packets, replays |
 //! | `differences` | views compared by digests, and what differs over streams |
 //! | `exchange` | the full state over streams, the seeds |
@@ -64,6 +64,7 @@ mod ledger;
 mod lww;
 mod member;
 mod membership;
+mod news;
 mod own;
 mod packets;
 mod probe;

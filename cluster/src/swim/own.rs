@@ -23,7 +23,7 @@ use super::member::reachable;
 use super::membership::{DUPLICATE_FOR, Teller};
 use super::suspicion;
 use super::timer::Timer;
-use super::wire::{MAX_METADATA, Message, Statement, VERSIONS};
+use super::wire::{MAX_METADATA, Statement, VERSIONS};
 use super::{Stamp, Swim};
 use crate::time::{Mono, Now};
 
@@ -153,9 +153,8 @@ impl Swim {
 
     fn spread_our_word(&mut self, now: Now) {
         let id = self.identity.id;
-        if let Some(life) = self.own.life.clone() {
-            let statement = Message::Statement(Statement::Alive { id, life });
-            self.news.news.put(id, statement.encode(), now.mono);
+        if self.own.life.is_some() {
+            self.tell_of(id);
             // A defence does not wait for the tick.
             self.gossip(now);
         }

@@ -5,9 +5,13 @@ use uuid::Uuid;
 use super::ledger::Note;
 use super::suspicion;
 use super::timer::Timer;
-use super::wire::{Message, Statement};
+use super::wire::Statement;
 use super::{Stamp, Swim};
 use crate::time::Mono;
+
+/// When hardly anybody is left to confirm suspicions, those that run are shortened, if there are no more than this. Of a large cluster
+/// that is suspected as a whole we are the part that was cut off, and nobody waits for our verdicts.
+const RECONSIDERED: usize = 64;
 
 impl Swim {
     /// A life is suspected, perhaps since before; `told` is what said so.
@@ -27,7 +31,7 @@ impl Swim {
             self.accuse(id, stamp, by);
         }
         self.arm_suspicion(now, id);
-        if self.could_confirm() < self.config.suspicion_confirmations {
+        if self.could_confirm() < self.config.suspicion_confirmations && self.suspicions.len() <= RECONSIDERED {
             // One less who could confirm the others.
             let others: Vec<Uuid> = self.suspicions.ids().filter(|other| *other != id).collect();
             for other in others {
@@ -42,10 +46,7 @@ impl Swim {
             return;
         }
         self.arm_suspicion(now, id);
-        if let Some(running) = self.suspicions.running(id) {
-            let statement = Statement::Suspect { id, stamp, by: running.accusers().to_vec() };
-            self.news.news.put(id, Message::Statement(statement).encode(), now);
-        }
+        self.tell_of(id);
     }
 
     /// Adds accusers, as far as they count; whether there was a new one.

@@ -113,6 +113,15 @@ impl Table {
         }
     }
 
+    /// Whose number it is, and what is said of it.
+    pub(super) fn at(&self, slot: Slot) -> Option<(Uuid, &Row)> {
+        let found = match (slot as usize).checked_sub(self.base.rows.len()) {
+            None => self.base.rows.get(slot as usize).map(|(id, _)| *id).zip(self.at_base(slot as usize)),
+            Some(at) => self.more.get(at).map(|(id, row)| (*id, row)),
+        };
+        found.filter(|(id, _)| !id.is_nil())
+    }
+
     /// Whose number it is.
     pub(super) fn id_at(&self, slot: Slot) -> Option<Uuid> {
         let slot = slot as usize;
@@ -311,6 +320,7 @@ mod tests {
                 prop_assert_eq!(table.iter().collect::<Vec<_>>(), all);
                 prop_assert_eq!(table.len(), map.len());
                 prop_assert_eq!(table.get(&key), map.get(&key));
+                prop_assert_eq!(table.slot(&key).and_then(|slot| table.at(slot)), map.get(&key).map(|row| (key, row)));
                 prop_assert_eq!(table.slot(&key).and_then(|slot| table.id_at(slot)), map.get(&key).map(|_| key));
                 prop_assert_eq!(table.sums(), &table.sums_anew());
                 let behind: Vec<_> = table.after(Some(key)).map(|(id, _)| id).collect();

@@ -25,6 +25,9 @@ pub(in crate::swim) const MAX_ACCUSERS: usize = MAX_CONFIRMATIONS + 1;
 /// Length of the longest statement that accuses, with its head.
 pub(in crate::swim) const ACCUSATION_LEN: usize = MESSAGE_HEAD + 16 + 8 + 16 * MAX_ACCUSERS;
 
+/// Length of the shortest statement, a removal, with its head.
+pub(in crate::swim) const SHORTEST_STATEMENT: usize = MESSAGE_HEAD + 16 + 8 + 1 + 4;
+
 /// Length of a digest, with its head.
 pub(in crate::swim) const DIGEST_LEN: usize = MESSAGE_HEAD + 8;
 

@@ -16,7 +16,8 @@ pub(super) use envelope::{
     head_in,
 };
 pub(super) use message::{
-    ACCUSATION_LEN, BROADCAST_LEN, DIGEST_LEN, DIGEST_SINCE, Message, NACK_SINCE, PROBE_LEN, Statement,
+    ACCUSATION_LEN, BROADCAST_LEN, DIGEST_LEN, DIGEST_SINCE, Message, NACK_SINCE, PROBE_LEN, SHORTEST_STATEMENT,
+    Statement,
 };
 
 pub use preface::{Answer, Preface, PrefaceError, Refusal, StreamKind};
