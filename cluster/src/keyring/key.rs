@@ -41,6 +41,7 @@ struct Inner {
     name: KeyName,
     /// Wipes itself.
     packets: XChaCha20Poly1305,
+    #[cfg(feature = "runtime")]
     streams: Zeroizing<[u8; KEY_LEN]>,
 }
 
@@ -53,8 +54,15 @@ impl Key {
         let mut name = [0; KeyName::LEN];
         name.copy_from_slice(&derive(&bytes, b"muster: name, 1")[..KeyName::LEN]);
         let packets = XChaCha20Poly1305::new(packets.as_slice().into());
+        #[cfg(feature = "runtime")]
         let streams = derive(&bytes, b"muster: streams, 1");
-        Self(Arc::new(Inner { bytes, name: KeyName(name), packets, streams }))
+        Self(Arc::new(Inner {
+            bytes,
+            name: KeyName(name),
+            packets,
+            #[cfg(feature = "runtime")]
+            streams,
+        }))
     }
 
     /// What it is called.
@@ -113,6 +121,7 @@ mod tests {
         assert_eq!(a, Key::new([1; 32]));
         assert_eq!(KeyName::parse(&a.name().to_string()), Some(a.name()));
         assert_eq!(format!("{a:?}"), format!("Key({})", a.name()));
+        #[cfg(feature = "runtime")]
         assert_ne!(a.streams()[..8], a.name().0, "each use has its own");
         for bad in ["", "12", "g123456789abcdef", "0123456789abcdef0"] {
             assert_eq!(KeyName::parse(bad), None, "{bad}");
