@@ -59,7 +59,7 @@ pub struct Node {
 /// What one log entry carries: writes that share a place in the log and one sync. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// The time as the cluster has seen it pass when the leader proposed this, in milliseconds (see [`stamps`](super::stamps)). Idempotency keys
+    /// The time as the cluster has seen it pass when the leader proposed this, in milliseconds (see `replication::stamps`). Idempotency keys
     /// age by it, never by a replica's clock; one that is lower than an earlier one counts as that one.
     pub stamp_ms: u64,
     /// Applied in this order. Shared, since one entry is cached, sent to every follower and applied.
