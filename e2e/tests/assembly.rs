@@ -101,9 +101,9 @@ async fn a_fourth_node_joins_later_and_receives_what_is_there() {
     .await;
     assert_eq!(copy["early/299"], b"value 299");
     cluster.settled().await;
-    // A write through the newcomer is a write like any other.
+    // A write through the newcomer is a write like any other. The client has not made it, so it has to ask for the newest.
     cluster.http.put(cluster.nodes[late].url("/kv/by/newcomer"), "x").expect(201).await;
-    assert_eq!(client.get("by/newcomer").await.unwrap().unwrap().value, "x");
+    assert_eq!(client.get("by/newcomer").linearizable().await.unwrap().unwrap().value, "x");
 }
 
 #[tokio::test(flavor = "multi_thread")]
