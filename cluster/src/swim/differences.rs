@@ -26,7 +26,7 @@ use super::io::{Output, StreamId};
 use super::wire::{DIGEST_SINCE, Envelope, Message, VERSIONS, head};
 use crate::time::{Mono, Now};
 
-/// Most bytes in a frame of differences, about: a thousand statements, which are taken in within a millisecond.
+/// Most bytes in a frame of differences, about: a thousand statements, so that nobody is busy with one frame for long.
 const SHARE: usize = 128 << 10;
 
 /// Rows of one bucket, and ids that are wanted, in one message.
