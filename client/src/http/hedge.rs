@@ -101,13 +101,8 @@ impl Client {
                     hedge_at = pause.map(|pause| Instant::now() + pause);
                 }
                 () = sleep_until(hedge_at.unwrap_or(deadline)), if hedge_at.is_some() => {
+                    let another = self.routes().pick_another(aim, Instant::now(), &asked);
                     hedge_at = None;
-                    // One that cannot even fail to connect before the deadline would only leave the outcome open.
-                    let now = Instant::now();
-                    if deadline.saturating_duration_since(now) <= self.shared.settings.connect_timeout {
-                        continue;
-                    }
-                    let another = self.routes().pick_another(aim, now, &asked);
                     if let Some(another) = another.filter(|_| self.shared.hedges.pay()) {
                         log::debug!("no answer from {} for {patience:?}: asking {another} as well", asked.join(", "));
                         asked.push(another.clone());
