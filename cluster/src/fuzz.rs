@@ -2,13 +2,15 @@
 //!
 //! Every door takes any bytes, and panics where the code behind it is wrong. No program needs them.
 
+#[cfg(feature = "runtime")]
+use crate::runtime;
 use crate::{election, keyring, swim};
 
 /// A door: its name, which is that of its fuzz target and of its folder of inputs, and what is behind it.
 pub type Door = (&'static str, fn(&[u8]));
 
-/// All doors.
-pub const DOORS: [Door; 8] = [
+/// All doors. Those of streams are there with the feature `runtime` only.
+pub const DOORS: &[Door] = &[
     ("envelope", swim::wire::fuzz::envelope),
     ("message", swim::wire::fuzz::message),
     ("preface", swim::wire::fuzz::preface),
@@ -17,6 +19,12 @@ pub const DOORS: [Door; 8] = [
     ("core", swim::fuzz::core),
     ("election_message", election::fuzz::message),
     ("election_core", election::fuzz::core),
+    #[cfg(feature = "runtime")]
+    ("key_request", runtime::fuzz::key_request),
+    #[cfg(feature = "runtime")]
+    ("stream_head", runtime::fuzz::stream_head),
+    #[cfg(feature = "runtime")]
+    ("stream_records", runtime::fuzz::stream_records),
 ];
 
 /// The door of that name.

@@ -69,3 +69,5 @@ pub mod runtime;
 pub mod sim;
 pub mod swim;
 pub mod time;
+#[cfg(feature = "runtime")]
+pub mod world;

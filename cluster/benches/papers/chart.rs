@@ -6,7 +6,7 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 190.0;
-const TOP: f64 = 44.0;
+const TOP: f64 = 56.0;
 const BOTTOM: f64 = 48.0;
 /// Distinct for the colour-blind as well (Okabe and Ito).
 const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#777777", "#e69f00", "#56b4e9", "#000000"];
@@ -55,16 +55,17 @@ impl Chart {
                 WIDTH - RIGHT,
                 LEFT - 6.0,
                 y(value) + 4.0,
-                short(value)
+                tick(value, step)
             );
             value += step;
         }
         let mut marks: Vec<f64> = points().map(|(x, _)| *x).collect();
         marks.sort_by(f64::total_cmp);
         marks.dedup();
-        let mut last = f64::MIN;
-        for mark in marks {
-            if x(mark) - last < 38.0 {
+        // From the right: the largest group is what one looks for.
+        let mut last = f64::MAX;
+        for mark in marks.into_iter().rev() {
+            if last - x(mark) < 40.0 {
                 continue;
             }
             last = x(mark);
@@ -72,7 +73,7 @@ impl Chart {
                 svg,
                 "<text x=\"{last:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#555\">{}</text>",
                 HEIGHT - BOTTOM + 16.0,
-                short(mark)
+                count(mark)
             );
         }
         let _ = writeln!(
@@ -81,7 +82,7 @@ impl Chart {
             (LEFT + WIDTH - RIGHT) / 2.0,
             HEIGHT - 12.0,
             self.axes[0],
-            TOP - 8.0,
+            TOP - 16.0,
             self.axes[1]
         );
         for (number, line) in self.lines.iter().enumerate() {
@@ -124,6 +125,14 @@ fn nice(value: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|step| *step >= value).unwrap_or(10.0 * power)
 }
 
-fn short(value: f64) -> String {
-    if value >= 10.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+/// As many decimals as the steps between ticks need.
+fn tick(value: f64, step: f64) -> String {
+    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// A number of members, with a comma before thousands.
+fn count(value: f64) -> String {
+    let value = value.round() as u64;
+    if value < 1_000 { value.to_string() } else { format!("{},{:03}", value / 1_000, value % 1_000) }
 }

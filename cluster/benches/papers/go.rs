@@ -11,7 +11,7 @@ use crate::report::{Section, one};
 use crate::statistics::{largest, mean, median};
 use crate::swim::line;
 
-const SIZES: [usize; 12] = [8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384];
+const SIZES: [usize; 9] = [8, 16, 32, 64, 128, 256, 512, 1_024, 2_048];
 
 /// Published by the Go library: members, first faulty, known by all; the last as a range.
 const CRASH: [(usize, &str, &str, f64, f64); 8] = [
@@ -59,8 +59,7 @@ fn runs_for(options: &Options, members: usize) -> u64 {
     options.runs(match members {
         0..=128 => 100,
         129..=512 => 30,
-        513..=2_048 => 10,
-        _ => 3,
+        _ => 10,
     })
 }
 
@@ -205,7 +204,7 @@ fn joins(options: &Options, section: &mut Section, lan: &Config, piggyback: &Con
     ));
 }
 
-fn crash(config: &Config, members: usize, seed: u64) -> Times {
+pub(crate) fn crash(config: &Config, members: usize, seed: u64) -> Times {
     let period = config.probe_interval;
     let mut sim = group(config, members, seed);
     let moment = sim.rng().random_range(2.0..3.0);
@@ -220,7 +219,7 @@ fn crash(config: &Config, members: usize, seed: u64) -> Times {
     times(&after(&sim.watch.failed, crashed, period), members - 1, wrong)
 }
 
-fn join(config: &Config, members: usize, seed: u64) -> Times {
+pub(crate) fn join(config: &Config, members: usize, seed: u64) -> Times {
     let period = config.probe_interval;
     let mut sim: Group = group(config, members - 1, seed);
     let moment = sim.rng().random_range(2.0..3.0);

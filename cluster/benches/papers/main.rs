@@ -2,8 +2,8 @@
 //!
 //! ```sh
 //! cargo bench -p muster-cluster --bench papers                      # all, groups of up to 2,048 members
-//! cargo bench -p muster-cluster --bench papers -- swim go           # some: swim, go, lifeguard, convergence
-//! cargo bench -p muster-cluster --bench papers -- go --max 16384    # larger groups
+//! cargo bench -p muster-cluster --bench papers -- swim go           # some of them
+//! cargo bench -p muster-cluster --bench papers -- large --max 16384 # larger groups
 //! cargo bench -p muster-cluster --bench papers -- --quick --out -   # few runs, nothing written
 //! ```
 //!
@@ -13,10 +13,12 @@
 
 mod chart;
 mod convergence;
+mod exhaustion;
 mod foca;
 mod go;
 mod group;
 mod joins;
+mod large;
 mod lifeguard;
 mod options;
 mod report;
@@ -26,24 +28,34 @@ mod swim;
 use std::time::Instant;
 
 use options::Options;
-use report::Section;
+use report::{Report, Section};
+
+const USAGE: &str = "papers [swim] [joins] [go] [large] [lifeguard] [exhaustion] [convergence] [--max MEMBERS] [--seed FIRST] [--quick] [--out FOLDER, or - for nowhere]";
+
+const REPORT: Report = Report {
+    file: "papers.md",
+    head: "# The papers' tables\n\nWritten by `cargo bench -p muster-cluster --bench papers`; what it compares and how to read it: \
+[README.md](README.md).\n\n",
+};
 
 /// Measures something and tells of it.
 type Experiment = fn(&Options) -> Section;
 
 fn main() {
-    let options = match Options::read(std::env::args().skip(1)) {
+    let options = match Options::read(USAGE) {
         Ok(options) => options,
         Err(wrong) => {
             eprintln!("{wrong}");
             std::process::exit(2);
         }
     };
-    let experiments: [(&str, Experiment); 5] = [
+    let experiments: [(&str, Experiment); 7] = [
         ("swim", swim::measure),
         ("joins", joins::measure),
         ("go", go::measure),
+        ("large", large::measure),
         ("lifeguard", lifeguard::measure),
+        ("exhaustion", exhaustion::measure),
         ("convergence", convergence::measure),
     ];
     for (name, measure) in experiments {
@@ -59,7 +71,7 @@ fn main() {
         ));
         println!("{}", section.text());
         if let Some(out) = &options.out {
-            section.write(name, out).expect("the results can be written");
+            section.write(&REPORT, name, out).expect("the results can be written");
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-const USAGE: &str = "papers [swim] [joins] [go] [lifeguard] [convergence] [--max MEMBERS] [--seed FIRST] [--quick] [--out FOLDER, or - for nowhere]";
-
-/// See [`USAGE`].
+/// What was said on the command line.
 #[derive(Debug)]
 pub(crate) struct Options {
     experiments: Vec<String>,
@@ -19,21 +17,22 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+    /// Reads the arguments of this program; `usage` tells people which there are.
+    pub(crate) fn read(usage: &str) -> Result<Self, String> {
         let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks");
         let mut options = Self { experiments: Vec::new(), max: 2_048, seed: 1, quick: false, out: Some(docs) };
-        let mut arguments = arguments;
+        let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"));
+            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value\n{usage}"));
             match argument.as_str() {
-                "--max" => options.max = value()?.parse().map_err(|_| USAGE.to_owned())?,
-                "--seed" => options.seed = value()?.parse().map_err(|_| USAGE.to_owned())?,
+                "--max" => options.max = value()?.parse().map_err(|_| usage.to_owned())?,
+                "--seed" => options.seed = value()?.parse().map_err(|_| usage.to_owned())?,
                 "--quick" => options.quick = true,
                 "--out" => options.out = Some(value()?).filter(|out| out != "-").map(PathBuf::from),
                 // Given by cargo.
                 "--bench" => {}
                 name if !name.starts_with('-') => options.experiments.push(name.to_owned()),
-                _ => return Err(USAGE.to_owned()),
+                _ => return Err(usage.to_owned()),
             }
         }
         Ok(options)

@@ -7,9 +7,13 @@ use std::path::Path;
 
 use crate::chart::Chart;
 
-/// Stands at the head of a new report.
-const HEAD: &str = "# The papers' tables\n\nWritten by `cargo bench -p muster-cluster --bench papers`; what it compares and how to read it: \
-[README.md](README.md).\n\n";
+/// A file of sections.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) file: &'static str,
+    /// Stands at the head of a new one.
+    pub(crate) head: &'static str,
+}
 
 /// One experiment.
 #[derive(Debug, Default)]
@@ -52,13 +56,13 @@ impl Section {
     }
 
     /// Writes the plots, and puts the section in place of its last version.
-    pub(crate) fn write(&self, name: &str, folder: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, report: &Report, name: &str, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         for chart in &self.charts {
             fs::write(folder.join(chart.file), chart.draw())?;
         }
-        let file = folder.join("papers.md");
-        let old = fs::read_to_string(&file).unwrap_or_else(|_| HEAD.to_owned());
+        let file = folder.join(report.file);
+        let old = fs::read_to_string(&file).unwrap_or_else(|_| report.head.to_owned());
         let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->\n"));
         let new = format!("{begin}{}{end}", self.text);
         let text = match (old.find(&begin), old.find(&end)) {

@@ -124,9 +124,11 @@ impl Election {
         };
         let dead = self.death.map(|death| death.id);
         let plain = self.config.mode == Mode::Plain;
+        // The silence of a leader is why it was just given up, and the vote needs no word of it; but somebody's word there must be.
+        let silent = self.last_leader.filter(|_| !plain && self.attempt == 0 && !answers.is_empty());
         self.electorate
             .peers()
-            .filter(|id| Some(*id) != dead)
+            .filter(|id| Some(*id) != dead && Some(*id) != silent)
             .filter(|id| plain || self.electorate.is_reachable(*id))
             .any(|id| !answers.contains_key(&id))
     }

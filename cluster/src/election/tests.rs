@@ -123,6 +123,25 @@ fn one_that_outranks_is_waited_for_and_then_no_longer() {
 }
 
 #[test]
+fn the_leader_just_given_up_is_asked_and_not_waited_for_unless_there_is_nobody_else() {
+    let asks = |nodes| {
+        let mut election = started(Mode::Voted, 2, nodes);
+        election.handle(at(1_100), Input::LeaderHeard { leader: id(1), term: 1 });
+        outputs(&mut election);
+        let now = tick(&mut election);
+        let asked = outputs(&mut election);
+        assert!(asked.iter().any(|output| matches!(output, Output::Send { to, .. } if *to == id(1))), "{asked:?}");
+        (election, now, round(&asked))
+    };
+    let (mut election, now, round) = asks(3);
+    let follows = Stance::Follows { leader: id(1), term: 1 };
+    hear(&mut election, now, 3, Message::Answer { round, term: 1, rank: Rank::plain(id(3)), stance: follows });
+    assert!(outputs(&mut election).contains(&Output::Campaign));
+    let (mut election, now, _) = asks(2);
+    assert!(outputs(&mut election).is_empty() && election.next_deadline().is_some_and(|at| at > now));
+}
+
+#[test]
 fn one_that_outranks_but_will_not_stand_is_not_waited_for() {
     let mut election = started(Mode::Voted, 1, 2);
     let now = tick(&mut election);

@@ -13,7 +13,6 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     task::JoinSet,
     time::{sleep, timeout},
@@ -34,6 +33,7 @@ use crate::{
         StreamId,
         wire::{Answer, ClusterHash, Preface, Refusal, StreamKind},
     },
+    world::net::{TcpListener, TcpStream},
 };
 
 /// A pause after a failed accept: it most likely failed for want of file descriptors, and would fail again at once.

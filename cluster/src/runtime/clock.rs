@@ -1,10 +1,11 @@
-//! The two clocks of this machine, read together. The only place of the crate that reads any.
+//! The two clocks of this machine, read together. The only place of the driver that reads any.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::time::{Mono, Now, Wall};
+use crate::world;
 
 /// Reads time for one driver; its monotonic time counts from its making.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +20,7 @@ impl Clock {
 
     pub(super) fn now(self) -> Now {
         // A clock set before 1970 reads as 1970: the stamps' own rules deal with clocks that are behind.
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let wall = Wall::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        let wall = Wall::from_millis(u64::try_from(world::wall_clock().as_millis()).unwrap_or(u64::MAX));
         Now { mono: Mono::new(self.origin.elapsed()), wall }
     }
 

@@ -12,9 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    net::{TcpListener, UdpSocket},
     sync::{Semaphore, broadcast, mpsc, oneshot, watch},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::timeout,
 };
 use uuid::Uuid;
@@ -36,6 +35,11 @@ use crate::{
     keyring::{Change, Keyring},
     swim::{ConfigError, Event, Identity, Input, Member, Refused, Report, State, Stats, Swim, wire::StreamKind},
     time::Mono,
+    world::{
+        self,
+        net::{TcpListener, UdpSocket},
+        spawn_blocking,
+    },
 };
 
 /// The members as they were at one moment.
@@ -177,7 +181,7 @@ impl Cluster {
         let clock = Clock::start();
         let (exchange_timeout, seed_interval) = (config.exchange_timeout, config.seed_interval / 4);
         let identity = Identity { id, boot, address, metadata, last_stamp };
-        let swim = Swim::new(config, identity, rand::random(), clock.now())?;
+        let swim = Swim::new(config, identity, world::random(), clock.now())?;
         let dialler = Dialler {
             cluster: swim.cluster_hash(),
             me: id,

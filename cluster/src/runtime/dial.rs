@@ -4,7 +4,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 use uuid::Uuid;
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::keyring::{EntryName, Key};
 use crate::swim::wire::{Answer, ClusterHash, Preface, PrefaceError, Refusal, StreamKind};
+use crate::world::net::TcpStream;
 
 /// Whom to open a stream to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

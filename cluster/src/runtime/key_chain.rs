@@ -8,14 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use tokio::{
-    sync::{Mutex as AsyncMutex, watch},
-    task::spawn_blocking,
-};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use zeroize::Zeroizing;
 
 use super::stream::Leash;
 use crate::keyring::{Change, ChangeError, EntryName, KeyFileError, Keyring};
+use crate::world::spawn_blocking;
 
 /// Keeps the ring of a member for its next start. The call may block; the driver makes it off its tasks, one at a time.
 pub trait KeyStore: Send + 'static {

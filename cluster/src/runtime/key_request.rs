@@ -22,6 +22,7 @@ use super::{
     options::Limits,
     stream::PeerStream,
 };
+use crate::world;
 use crate::{
     keyring::{Change, Entry, EntryName, KEY_LEN, Key, KeyName, Keyring, MAX_KEYS},
     swim::wire::{ClusterHash, StreamKind},
@@ -93,7 +94,7 @@ pub async fn ask(
     let limits = Limits::default();
     let dialler = Dialler {
         cluster: ClusterHash::of(cluster),
-        me: Uuid::new_v4(),
+        me: world::uuid(),
         connect_timeout: limits.connect_timeout,
         handshake_timeout: limits.handshake_timeout,
         keys: Arc::new(KeyChain::new(keys.clone(), None)),
@@ -297,6 +298,24 @@ fn decode_reports(mut bytes: &[u8]) -> Option<Vec<KeyReport>> {
         bytes = rest;
     }
     Some(reports)
+}
+
+/// What the fuzzers hold requests about keys and their answers to: what is understood is understood the same when it is written anew.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Some((request, pass_on)) = data.first_chunk().and_then(decode_request) {
+        let again = decode_request(&encode_request(&request, pass_on));
+        assert_eq!(again, Some((request, pass_on)), "written anew, it is another");
+    }
+    if let Some(reports) = decode_reports(data) {
+        let again = decode_reports(&encode_reports(&reports)).unwrap_or_default();
+        assert_eq!(again.len(), reports.len());
+        for (again, report) in again.iter().zip(&reports) {
+            assert_eq!((again.member, &again.ring), (report.member, &report.ring));
+            let (again, said) = (again.failure.as_deref(), report.failure.as_deref());
+            assert!(again == said || said.is_some_and(|said| said.starts_with(again.unwrap_or_default())));
+        }
+    }
 }
 
 #[cfg(test)]

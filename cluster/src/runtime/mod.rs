@@ -32,6 +32,15 @@ mod seeds;
 mod stamp;
 mod stream;
 
+/// The doors of streams; see [`crate::fuzz`].
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz {
+    pub(crate) use super::{
+        key_request::fuzz as key_request,
+        sealed::fuzz::{head as stream_head, records as stream_records},
+    };
+}
+
 pub use accept::IncomingStream;
 pub use cluster::{Cluster, LeaveError, RequestError, StartError, Stopped, View};
 pub use counters::Metrics;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{key_chain::KeyStore, stamp::StampStore};
-use crate::{keyring::Keyring, swim};
+use crate::{keyring::Keyring, swim, world};
 
 /// Who this member is, how it behaves and where it looks for others.
 pub struct Options {
@@ -38,7 +38,7 @@ impl Options {
         Self {
             config,
             id,
-            boot: rand::random(),
+            boot: world::random(),
             address,
             metadata: Bytes::new(),
             seeds: Vec::new(),

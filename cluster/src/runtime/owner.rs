@@ -13,10 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    net::UdpSocket,
     select,
     sync::{broadcast, mpsc, oneshot, watch},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use uuid::Uuid;
@@ -33,6 +32,7 @@ use super::{
 use crate::{
     keyring::Keyring,
     swim::{Event, Input, Output, Refused, Report, Stamp, State, Stats, StreamId, Swim, wire::StreamKind},
+    world::{net::UdpSocket, spawn_blocking},
 };
 
 /// Datagrams taken in one go before the other sources have their turn.

@@ -166,7 +166,11 @@ pub(super) struct Channel {
 
 impl Channel {
     fn of(noise: HandshakeState) -> Result<Self, HandshakeError> {
-        let noise = Arc::new(noise.into_stateless_transport_mode().map_err(bad_seal)?);
+        Ok(Self::with(Arc::new(noise.into_stateless_transport_mode().map_err(bad_seal)?)))
+    }
+
+    /// Whose keys are agreed, before the first record.
+    fn with(noise: Arc<StatelessTransportState>) -> Self {
         let sealer = Sealer {
             noise: Arc::clone(&noise),
             next: 0,
@@ -176,19 +180,9 @@ impl Channel {
             promised: Vec::new(),
             ended: false,
         };
-        Ok(Self {
-            sealer,
-            opener: Opener {
-                noise,
-                next: 0,
-                inbox: Vec::new(),
-                from: 0,
-                to: 0,
-                plain: Vec::new(),
-                given: 0,
-                ended: false,
-            },
-        })
+        let opener =
+            Opener { noise, next: 0, inbox: Vec::new(), from: 0, to: 0, plain: Vec::new(), given: 0, ended: false };
+        Self { sealer, opener }
     }
 }
 
@@ -404,5 +398,7 @@ impl Opener {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

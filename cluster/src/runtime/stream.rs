@@ -12,34 +12,41 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
+#[cfg(not(simulated))]
+use std::time::Duration;
+
+#[cfg(not(simulated))]
 use socket2::{SockRef, TcpKeepalive};
-
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
 
 use super::sealed::{Channel, Opener, Sealer};
 use crate::keyring::EntryName;
+use crate::world::net::{OwnedReadHalf, OwnedWriteHalf, TcpStream};
 
 /// A stream on which nothing was heard for so long is asked for a sign of life by the system.
+#[cfg(not(simulated))]
 const QUIET: Duration = Duration::from_secs(10);
 /// And again this often.
+#[cfg(not(simulated))]
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// After so long without a sign of life it ends, whether it was quiet or had something under way that nobody confirmed. Long enough for a
 /// peer that takes nothing more because its disk is busy, since the system counts that as well; without it a connection whose other end lost its
 /// power stays for a quarter of an hour with something under way, and for ever without.
+#[cfg(not(simulated))]
 const LOST: Duration = Duration::from_secs(30);
+
+/// The simulated network has these ways by itself.
+#[cfg(simulated)]
+pub(super) fn prepare(_: &TcpStream) -> io::Result<()> {
+    Ok(())
+}
 
 /// Sets a connection up for peers: no delay for small writes, and an end within [`LOST`], give or take a question, when the other end is gone
 /// without a word.
+#[cfg(not(simulated))]
 pub(super) fn prepare(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);

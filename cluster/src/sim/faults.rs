@@ -114,6 +114,7 @@ impl<W: Watch> Sim<W> {
                     run: Latency::Uniform(ms(1), ms(chance.random_range(2..200))),
                     wait: Latency::Uniform(ms(1), ms(chance.random_range(2..2_000))),
                     mute: chance.random_bool(0.3),
+                    work: Duration::ZERO,
                 };
                 self.take_turns(host, Some(turns));
             }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::network::{Latency, nanos};
+use super::network::nanos;
+use super::turns::{Hold, Turns};
 use crate::keyring::Keyring;
 use crate::swim::{Input, Output, Stamp, Swim};
 use crate::time::{Mono, Now, Wall};
@@ -61,28 +62,6 @@ impl Clock {
         let wall = (EPOCH_MS + mono / 1_000_000).saturating_add_signed(self.ahead_ms);
         Now { mono: Mono::new(Duration::from_nanos(mono)), wall: Wall::from_millis(wall) }
     }
-}
-
-/// What keeps a process from working.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// Nothing.
-    None,
-    /// It is stopped: no timer, no packet.
-    Stopped,
-    /// It runs, but no packet comes in or goes out: what Lifeguard's authors did to their members.
-    Mute,
-}
-
-/// By turns it runs and does not, as on a machine with too much to do.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Turns {
-    /// For how long it runs.
-    pub run: Latency,
-    /// For how long it then waits.
-    pub wait: Latency,
-    /// Whether its timers go on while it waits: then only packets are held back, both ways.
-    pub mute: bool,
 }
 
 /// A place in the network: what runs there now, and what its disk keeps.

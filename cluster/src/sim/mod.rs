@@ -39,6 +39,7 @@ mod perform;
 mod queue;
 mod streams;
 mod trial;
+mod turns;
 mod views;
 mod watch;
 
@@ -52,19 +53,20 @@ use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 pub use faults::Fault;
-pub use host::{Clock, EPOCH_MS, Host, Turns};
+pub use host::{Clock, EPOCH_MS, Host};
 pub use network::{Latency, Network};
 pub use queue::Queue;
 pub use trial::{CONVERGES_WITHIN, EQUAL_WITHIN, Outcome, trial};
+pub use turns::Turns;
 pub use watch::{Happening, Record, Watch};
 
 use crate::keyring::Keyring;
 use crate::swim::{Config, ConfigError, Identity, Input, Output, Refused, Snapshot, Stamp, Swim};
 use crate::time::Now;
-use host::Hold;
 use network::nanos;
 use perform::Due;
 use streams::Streams;
+use turns::Hold;
 
 /// The port of every host that [`Sim::add_next`] makes.
 const PORT: u16 = 7_000;
@@ -324,7 +326,7 @@ impl<W: Watch> Sim<W> {
     /// Whether a process is stopped or mute, by a call or by its turns.
     #[must_use]
     pub fn is_held(&self, host: usize) -> bool {
-        self.hosts[host].hold != Hold::None
+        matches!(self.hosts[host].hold, Hold::Stopped | Hold::Mute)
     }
 
     /// From now on a process runs by turns, until this is called with none. A restart ends it.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Sim;
-use super::host::{Hold, SOCKET};
+use super::host::SOCKET;
 use super::network::nanos;
 use super::streams::End;
+use super::turns::Hold;
 use super::watch::{Happening, Watch};
 use crate::swim::{Event, Input, Output, Refused, Stamp};
 
@@ -26,6 +27,8 @@ pub(super) enum Due {
     Synced { host: usize, start: u64, stamp: Stamp },
     /// A host's turn changes. Stale when the plan has changed.
     Turn { host: usize, plan: u64 },
+    /// A host is done with an input. Stale likewise.
+    Worked { host: usize, plan: u64 },
 }
 
 impl<W: Watch> Sim<W> {
@@ -37,10 +40,12 @@ impl<W: Watch> Sim<W> {
                     return;
                 }
                 place.wake = u64::MAX;
-                if place.hold == Hold::Stopped {
-                    place.overslept = true;
-                } else {
-                    self.hand_in(host, Input::Tick);
+                let mute = place.turns.is_some_and(|turns| turns.mute);
+                match place.hold {
+                    Hold::Stopped => place.overslept = true,
+                    Hold::Busy if !mute => place.overslept = true,
+                    Hold::Busy | Hold::Mute => self.hand_in(host, Input::Tick),
+                    Hold::None => self.work(host, Input::Tick),
                 }
             }
             Due::Packet { from, source, to, bytes } => self.arrive(from, source, to, bytes),
@@ -66,6 +71,11 @@ impl<W: Watch> Sim<W> {
                 self.receive(host, Input::StampPersisted { stamp });
             }
             Due::Turn { host, plan } => self.next_turn(host, plan),
+            Due::Worked { host, plan } => {
+                if self.hosts[host].plan == plan {
+                    self.work_on(host);
+                }
+            }
         }
     }
 
@@ -84,7 +94,7 @@ impl<W: Watch> Sim<W> {
     fn receive(&mut self, host: usize, input: Input) {
         let place = &mut self.hosts[host];
         if place.hold == Hold::None {
-            self.hand_in(host, input);
+            self.work(host, input);
             return;
         }
         place.unread += usize::from(matches!(input, Input::Datagram { .. }));
@@ -92,7 +102,7 @@ impl<W: Watch> Sim<W> {
     }
 
     /// What comes from the network, the disk or a clock is never refused.
-    fn hand_in(&mut self, host: usize, input: Input) {
+    pub(super) fn hand_in(&mut self, host: usize, input: Input) {
         if let Err(refused) = self.step(host, input) {
             panic!("host {host} at {:?} refused what did not come from its program: {refused}", self.time());
         }
@@ -135,7 +145,7 @@ impl<W: Watch> Sim<W> {
         }
     }
 
-    fn perform(&mut self, host: usize, output: Output) {
+    pub(super) fn perform(&mut self, host: usize, output: Output) {
         if self.hosts[host].hold == Hold::Mute && !matches!(output, Output::Event(_) | Output::PersistStamp { .. }) {
             self.hosts[host].outbox.push(output);
             return;
@@ -240,46 +250,5 @@ impl<W: Watch> Sim<W> {
         let at = self.time + nanos(self.network.latency.draw(&mut self.rng));
         // From itself, so to speak: no cut hides a refusal.
         self.queue.put(at, Due::Stream { to: end, with: end.host, frame: None });
-    }
-
-    pub(super) fn next_turn(&mut self, host: usize, plan: u64) {
-        let place = &mut self.hosts[host];
-        let Some(turns) = place.turns.filter(|_| place.plan == plan && place.is_up()) else { return };
-        let (hold, length) = match place.hold {
-            Hold::None if turns.mute => (Hold::Mute, turns.wait),
-            Hold::None => (Hold::Stopped, turns.wait),
-            Hold::Stopped | Hold::Mute => (Hold::None, turns.run),
-        };
-        self.hold(host, hold);
-        let at = self.time + nanos(length.draw(&mut self.rng)).max(1);
-        self.queue.put(at, Due::Turn { host, plan });
-    }
-
-    pub(super) fn hold(&mut self, host: usize, hold: Hold) {
-        let place = &mut self.hosts[host];
-        if !place.is_up() || place.hold == hold {
-            return;
-        }
-        place.hold = hold;
-        let held = hold != Hold::None;
-        self.watch.note(Duration::from_nanos(self.time), &Happening::Held { host, held });
-        if held {
-            return;
-        }
-        let place = &mut self.hosts[host];
-        for output in std::mem::take(&mut place.outbox) {
-            self.perform(host, output);
-        }
-        let start = self.hosts[host].starts;
-        let mut waiting = std::mem::take(&mut self.hosts[host].inbox);
-        self.hosts[host].unread = 0;
-        for input in waiting.drain(..) {
-            if self.hosts[host].starts == start {
-                self.hand_in(host, input);
-            }
-        }
-        if std::mem::take(&mut self.hosts[host].overslept) {
-            self.hand_in(host, Input::Tick);
-        }
     }
 }

@@ -12,7 +12,6 @@
 //! In sync this costs the eleven bytes of a digest in a probe and nothing else. A frame carries [`SHARE`] bytes at most; what is left
 //! over has its turn the next time. The acceptor keeps nothing between two frames.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,14 +21,13 @@ use uuid::Uuid;
 use super::Swim;
 use super::digest::{BUCKETS, LEAST_BUCKETS, bucket_of, buckets_for};
 use super::dissemination::retransmit_limit;
+use super::exchange::SHARE;
 use super::io::{Output, StreamId};
-use super::wire::{DIGEST_SINCE, Envelope, Message, VERSIONS, head};
+use super::wire::{DIGEST_SINCE, Message, VERSIONS, head};
 use crate::time::{Mono, Now};
 
-/// Most bytes in a frame of differences, about: a thousand statements, so that nobody is busy with one frame for long.
-const SHARE: usize = 128 << 10;
-
-/// Rows of one bucket, and ids that are wanted, in one message.
+/// Rows whose hashes are told in one frame, and ids that are wanted in one message: as many as are found and compared in some tenths of
+/// a millisecond, and more than the statements that fit into a frame.
 pub(super) const MOST_IN_A_MESSAGE: usize = 2_048;
 
 /// How the views of others compare to ours.
@@ -133,55 +131,56 @@ impl Swim {
             return;
         }
         let ours = self.set.sums().folded(count);
-        let mut rows: BTreeMap<u16, Vec<(Uuid, u64)>> = BTreeMap::new();
-        for (bucket, (ours, theirs)) in (0..).zip(ours.iter().zip(theirs)) {
-            if ours != theirs {
-                rows.insert(bucket, Vec::new());
-            }
-        }
-        if rows.is_empty() {
+        // About as many of those that differ as there is room for: what is not told costs nothing.
+        let most = (MOST_IN_A_MESSAGE * count / self.set.len().max(1)).max(1);
+        let differing = ours.iter().zip(theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs);
+        let mut rows: Vec<Option<Vec<(Uuid, u64)>>> = vec![None; count];
+        differing.take(most).for_each(|(bucket, _)| rows[bucket] = Some(Vec::new()));
+        if rows.iter().all(Option::is_none) {
             let frame = self.frame([Message::Sync { answer_wanted: false }]);
-            self.outputs.push_back(Output::SendFrame { stream, frame, last: true });
-            return;
+            return self.send_frame(stream, frame, true);
         }
         for (id, row) in self.set.iter() {
-            if let Some(rows) = rows.get_mut(&(bucket_of(id, count) as u16)) {
+            if let Some(Some(rows)) = rows.get_mut(bucket_of(id, count)) {
                 let weight = self.set.weight(id, row);
                 if weight != 0 && rows.len() < MOST_IN_A_MESSAGE {
                     rows.push((id, weight));
                 }
             }
         }
-        let mut room = SHARE / 24;
-        let messages = rows.into_iter().map_while(|(bucket, rows)| {
-            room = room.checked_sub(rows.len() + 1)?;
+        let mut room = MOST_IN_A_MESSAGE;
+        let buckets = (0..).zip(rows).filter_map(|(bucket, rows)| Some((bucket, rows?)));
+        let messages = buckets.map_while(|(bucket, rows)| {
+            room = room.checked_sub(rows.len())?;
             Some(Message::Hashes { buckets: count as u16, bucket, rows })
         });
         let frame = self.frame(messages.collect::<Vec<_>>());
-        self.stats.sync_bytes_sent += frame.len() as u64;
-        self.outputs.push_back(Output::SendFrame { stream, frame, last: false });
+        self.send_frame(stream, frame, false);
     }
 
     /// The dialler's second word.
-    pub(super) fn answer_hashes(&mut self, now: Now, number: u64, envelope: &Envelope) {
-        let (mut want, mut told, mut covered) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        for message in envelope.messages() {
-            if let Ok(Message::Hashes { buckets, bucket, rows }) = message {
-                covered.insert((buckets, bucket), ());
-                told.extend(rows);
+    pub(super) fn answer_hashes(&mut self, now: Now, number: u64, messages: &[Message]) {
+        // All come in one count of buckets.
+        let Some(Message::Hashes { buckets, .. }) = messages.first() else { return };
+        let count = usize::from(*buckets);
+        let (mut covered, mut told) = (vec![false; count], Vec::new());
+        for message in messages {
+            if let Message::Hashes { bucket, rows, .. } = message
+                && let Some(covered) = covered.get_mut(usize::from(*bucket))
+            {
+                *covered = true;
+                told.extend_from_slice(rows);
             }
         }
-        let is_covered = |id: Uuid| {
-            // All come in one count of buckets.
-            covered.first_key_value().is_some_and(|((count, _), ())| {
-                covered.contains_key(&(*count, bucket_of(id, usize::from(*count)) as u16))
-            })
-        };
-        let mut lacking = Vec::new();
-        for (id, row) in self.set.iter().filter(|(id, _)| is_covered(*id)) {
-            let ours = self.set.weight(id, row);
-            match told.remove(&id) {
-                Some(theirs) if theirs == ours => {}
+        told.sort_unstable();
+        let mut told = told.into_iter().peekable();
+        let (mut want, mut lacking) = (Vec::new(), Vec::new());
+        // Both are in order of the ids.
+        for (id, row) in self.set.iter().filter(|(id, _)| covered.get(bucket_of(*id, count)) == Some(&true)) {
+            // What they know and we do not.
+            want.extend(std::iter::from_fn(|| told.next_if(|(other, _)| *other < id)).map(|(other, _)| other));
+            match told.next_if(|(other, _)| *other == id) {
+                Some((_, theirs)) if theirs == self.set.weight(id, row) => {}
                 Some(_) => {
                     want.push(id);
                     lacking.push(id);
@@ -189,12 +188,10 @@ impl Swim {
                 None => lacking.push(id),
             }
         }
-        // What they know and we do not.
-        want.extend(told.into_keys());
+        want.extend(told.map(|(other, _)| other));
         want.truncate(MOST_IN_A_MESSAGE);
         let frame = self.statements_of(now, Message::Want { ids: want }, &lacking);
-        self.stats.sync_bytes_sent += frame.len() as u64;
-        self.outputs.push_back(Output::SendFrame { stream: StreamId::Dialled(number), frame, last: false });
+        self.send_frame(StreamId::Dialled(number), frame, false);
     }
 
     /// A frame that begins with `first` and says what we know of these, as far as it fits.
@@ -205,7 +202,8 @@ impl Swim {
             if out.len() > SHARE {
                 break;
             }
-            for statement in self.statements(now.mono, *id) {
+            let Some(row) = self.set.get(id) else { continue };
+            for statement in self.statements(now.mono, *id, row) {
                 Message::Statement(statement).encode_into(&mut out);
             }
         }
@@ -247,8 +245,17 @@ mod tests {
     /// Performs the frames of one exchange that `a` began; the bytes that went to and fro, and the longest frame.
     fn converse(a: &mut Swim, b: &mut Swim, at: Now) -> (usize, usize) {
         let (mut bytes, mut longest, mut begun) = (0, 0, 0);
+        let mut later = at;
         loop {
             let mut quiet = true;
+            // What came is merged by and by.
+            later.mono = later.mono + Duration::from_millis(1);
+            for swim in [&mut *a, &mut *b] {
+                if !swim.reading.is_empty() {
+                    quiet = false;
+                    swim.handle(later, Input::Tick).expect("never refused");
+                }
+            }
             for from_a in [true, false] {
                 let (from, to) = if from_a { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
                 while let Some(output) = from.poll() {
@@ -267,7 +274,7 @@ mod tests {
                         StreamId::Dialled(number) => StreamId::Accepted(number),
                         StreamId::Accepted(number) => StreamId::Dialled(number),
                     };
-                    to.handle(at, Input::Frame { stream, bytes: frame }).expect("never refused");
+                    to.handle(later, Input::Frame { stream, bytes: frame }).expect("never refused");
                 }
             }
             if quiet {

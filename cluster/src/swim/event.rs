@@ -60,7 +60,7 @@ pub enum Event {
         /// The boot numbers of the two.
         boots: [u64; 2],
     },
-    /// **Our** leave is through: others have heard of it, or the time for it is over. Nothing more is sent.
+    /// **Our** leave is through: others have heard of it, or the time for it is over. The last event; nothing more is sent.
     LeaveDone {
         /// How many confirmed it.
         heard_by: usize,

@@ -1,44 +1,41 @@
-//! The full state over streams: with a random member now and then, with the seeds until there is somebody, and with whoever turns
-//! up unexpectedly.
+//! The full state over streams, in pages: with the seeds until there is somebody, with newcomers, and with whoever does not compare
+//! views by digests.
 //!
 //! ```text
-//!   dialler ---Sync{answer wanted}, all statements---> acceptor
-//!           <--Sync, all statements (from before it merged ours)---
+//!   dialler ---Page{after nobody}, Sync{answer wanted}, statements--> acceptor    Sync is for members of version 1, which skip Page
+//!           <--Page{after x}, statements up to x----------------------
+//!           ---Page{after x}, further statements--------------------->            and so on, until both have told all
+//!
+//!   dialler ---Sync{answer wanted}, all statements------------------> acceptor    when either is of version 1
+//!           <--Sync, all statements-----------------------------------
 //! ```
 //!
-//! The answer is made before the question is merged: so a member that was set back hears the stamp that the cluster has of it,
+//! An answer is made before the question is merged: so a member that was set back hears the stamp that the cluster has of it,
 //! before its new one has replaced that. And a starting member does not send its own row until it has heard somebody's.
+//!
+//! The acceptor keeps nothing between two pages. What comes in is merged by and by (`reading`), and only then is more asked for.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt;
-use rand::seq::SliceRandom;
 use uuid::Uuid;
 
 use super::Swim;
-use super::event::Event;
-use super::io::{MAX_SEEDS, Output, StreamId};
-use super::member::{MemberState, reachable};
-use super::membership::Teller;
+use super::io::{Output, StreamId};
+use super::member::reachable;
+use super::reading::{Frame, Then};
 use super::timer::Timer;
-use super::wire::{MAX_FRAME, Message, VERSIONS, head};
+use super::wire::{Envelope, MAX_FRAME, Message, Statement, VERSIONS, head};
 use crate::time::{Mono, Now};
 
 /// Exchanges that we have under way at a time; more are not begun, and counted.
-const DIALLED: usize = 4;
+pub(super) const DIALLED: usize = 4;
 
-/// Seeds that are tried at a time while we are alone.
-const SEEDS_AT_ONCE: usize = 3;
-
-/// While we are alone, seeds are tried at least every this many protocol periods: somebody waits for us.
-const ALONE_PERIODS: u32 = 2;
-
-/// Members that a frame newly accuses and that hear of it from us directly, so that they can refute within a round trip. When two
-/// halves meet again, each accuses all of the other's.
-const TOLD_DIRECTLY: usize = 32;
+/// Most bytes in a frame of statements, about, but to members of version 1: a thousand statements or two, which are encoded in a fifth of a
+/// millisecond.
+pub(super) const SHARE: usize = 128 << 10;
 
 /// The longest set of statements of one member.
 const LONGEST_ROW: usize = 1_024;
@@ -50,6 +47,15 @@ struct Dialled {
     target: Option<Uuid>,
     /// Hashes were answered, which is done once.
     asked: bool,
+    /// Up to where we have told the full state, if we do that in pages.
+    told: Option<Told>,
+}
+
+/// How far one side is with telling.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    after: Uuid,
+    complete: bool,
 }
 
 impl Dialled {
@@ -80,105 +86,21 @@ impl Streams {
         self.dialled.len()
     }
 
-    fn goes_to(&self, address: SocketAddr, target: Option<Uuid>) -> bool {
+    pub(super) fn goes_to(&self, address: SocketAddr, target: Option<Uuid>) -> bool {
         self.dialled.values().any(|stream| stream.to == address || (target.is_some() && stream.target == target))
     }
 }
 
-/// Where to look for members.
-#[derive(Debug, Default)]
-pub(super) struct Seeds {
-    addresses: Vec<SocketAddr>,
-    /// Who was last heard of at a seed's address. So nobody looks through all members for it.
-    members: BTreeMap<SocketAddr, Uuid>,
-    /// How long until the next try while we are alone: from the gossip interval it doubles up to [`ALONE_PERIODS`].
-    back_off: Duration,
-    /// Timers of an earlier list are stale.
-    round: u64,
-}
-
-impl Seeds {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
-    }
-
-    /// A member is at this address, which may be a seed's.
-    pub(super) fn note_member(&mut self, id: Uuid, address: SocketAddr) {
-        if self.addresses.contains(&address) {
-            self.members.insert(address, id);
-        }
-    }
-}
-
 impl Swim {
-    pub(super) fn handle_seeds(&mut self, now: Now, addresses: Vec<SocketAddr>) {
-        let mut seeds: Vec<SocketAddr> = Vec::new();
-        for address in addresses {
-            if seeds.len() < MAX_SEEDS
-                && reachable(&address)
-                && address != self.identity.address
-                && !seeds.contains(&address)
-            {
-                seeds.push(address);
-            }
-        }
-        if seeds == self.seeds.addresses || self.leaving.has_begun() {
-            return;
-        }
-        self.seeds.addresses = seeds;
-        self.seeds.members.clear();
-        let seeds = &mut self.seeds;
-        for (id, row) in self.set.iter() {
-            if let Some(life) = &row.life {
-                seeds.note_member(id, life.address);
-            }
-        }
-        self.seeds.back_off = self.config.gossip_interval;
-        self.seeds.round += 1;
-        self.announce(now);
-        self.try_seeds(now, self.seeds.round);
-    }
-
-    pub(super) fn try_seeds(&mut self, now: Now, round: u64) {
-        if round != self.seeds.round || self.seeds.is_empty() || self.leaving.has_begun() {
-            return;
-        }
-        let alone = self.roster.is_empty() || !self.own.synced;
-        let mut candidates: Vec<SocketAddr> = self.seeds.addresses.clone();
-        if !alone {
-            // A seed that is a member needs no trying. One that is none may be the door to another half.
-            candidates.retain(|address| !self.is_live_member(address));
-        }
-        candidates.retain(|address| !self.streams.goes_to(*address, None));
-        candidates.shuffle(&mut self.rng);
-        for address in candidates.into_iter().take(if alone { SEEDS_AT_ONCE } else { 1 }) {
-            self.dial(now, address, None);
-        }
-        let wait = if alone { self.seeds.back_off } else { self.config.seed_interval };
-        let next = if alone { wait.saturating_mul(2) } else { self.config.gossip_interval };
-        let longest = self.config.probe_interval.saturating_mul(ALONE_PERIODS).min(self.config.seed_interval);
-        self.seeds.back_off = next.min(longest);
-        let wait = self.jittered(wait);
-        self.timers.set(now.mono + wait, Timer::Seeds { round });
-    }
-
-    fn is_live_member(&self, address: &SocketAddr) -> bool {
-        let row = self.seeds.members.get(address).and_then(|id| self.set.get(id));
-        let here = row.and_then(|row| row.life.as_ref()).is_some_and(|life| life.address == *address);
-        here && row.and_then(|row| row.state()).is_some_and(MemberState::is_live)
-    }
-
     pub(super) fn exchange_with_someone(&mut self, now: Now) {
         if self.leaving.has_begun() {
             return;
         }
-        let partner = self.pick(1, None).into_iter().next();
+        let partner = self.roster.one(&mut self.rng).and_then(|slot| self.set.id_at(slot));
         if let Some((id, (_, address))) = partner.and_then(|id| Some((id, self.life_of(id)?))) {
-            if !self.compares(id) {
-                self.dial(now, address, Some(id));
-            } else if !self.in_step(now.mono) {
-                // No digest came by that was like ours: datagrams may be blocked.
-                self.look_for_differences(now, id, address);
+            // In step: some digest came by that was like ours. Otherwise datagrams may be blocked.
+            if !self.compares(id) || !self.in_step(now.mono) {
+                self.meet(now, id, address);
             }
         }
     }
@@ -189,35 +111,61 @@ impl Swim {
             return;
         }
         self.streams.next_contact = now.mono + self.config.gossip_interval;
-        self.dial(now, address, Some(id));
+        self.meet(now, id, address);
     }
 
-    fn dial(&mut self, now: Now, to: SocketAddr, target: Option<Uuid>) {
-        if self.streams.goes_to(to, target) {
-            return;
+    /// Exchanges what we and a member know: what differs, if that can be found out, or all.
+    pub(super) fn meet(&mut self, now: Now, id: Uuid, address: SocketAddr) {
+        // Who has heard nobody yet needs all, the word of its own earlier lives first of all.
+        if self.own.synced && self.compares(id) {
+            self.look_for_differences(now, id, address);
+        } else {
+            self.dial(now, address, Some(id));
         }
-        if self.streams.dialled.len() >= DIALLED {
-            self.stats.overloaded += 1;
-            return;
-        }
-        let frame = self.full_state(now, true);
-        self.dial_with(now, to, target, frame);
     }
 
-    /// Begins an exchange, unless one is under way with that member or too many are.
+    /// Begins to exchange the full state.
+    pub(super) fn dial(&mut self, now: Now, to: SocketAddr, target: Option<Uuid>) {
+        if !self.may_dial(to, target) {
+            return;
+        }
+        let (frame, told) = if target.is_some_and(|id| self.set.contains_key(&id) && !self.compares(id)) {
+            (self.full_state(now, true), None)
+        } else {
+            let (page, told) = self.page_behind(now, Uuid::nil());
+            let question = Message::Page { after: Uuid::nil(), complete: told.complete };
+            (self.page_frame([question, Message::Sync { answer_wanted: true }], &page), Some(told))
+        };
+        self.open_stream(now, to, target, frame, told);
+    }
+
+    /// Begins an exchange with this frame, unless one is under way with that member or too many are.
     pub(super) fn dial_with(&mut self, now: Now, to: SocketAddr, target: Option<Uuid>, frame: Bytes) {
+        if self.may_dial(to, target) {
+            self.open_stream(now, to, target, frame, None);
+        }
+    }
+
+    fn may_dial(&mut self, to: SocketAddr, target: Option<Uuid>) -> bool {
         if self.streams.goes_to(to, target) {
-            return;
+            return false;
         }
-        if self.streams.dialled.len() >= DIALLED {
-            self.stats.overloaded += 1;
-            return;
-        }
+        let free = self.streams.len() < DIALLED;
+        self.stats.overloaded += u64::from(!free);
+        free
+    }
+
+    fn open_stream(&mut self, now: Now, to: SocketAddr, target: Option<Uuid>, frame: Bytes, told: Option<Told>) {
         self.stats.sync_bytes_sent += frame.len() as u64;
         let number = self.streams.number();
-        self.streams.dialled.insert(number, Dialled { to, target, asked: false });
+        self.streams.dialled.insert(number, Dialled { to, target, asked: false, told });
         self.timers.set(now.mono + self.config.exchange_timeout, Timer::StreamEnds { stream: number });
         self.outputs.push_back(Output::OpenStream { stream: StreamId::Dialled(number), to, target, frame });
+    }
+
+    pub(super) fn send_frame(&mut self, stream: StreamId, frame: Bytes, last: bool) {
+        self.stats.sync_bytes_sent += frame.len() as u64;
+        self.outputs.push_back(Output::SendFrame { stream, frame, last });
     }
 
     pub(super) fn end_stream(&mut self, number: u64) {
@@ -238,121 +186,170 @@ impl Swim {
         }
     }
 
-    /// All that we know, as a frame. When there is more than a frame can hold, it begins at a random member, so that every part
-    /// has its turn.
+    /// All that we know, as one frame, for members of version 1. When there is more than a frame can hold, it begins at a random
+    /// member, so that every part has its turn.
     fn full_state(&mut self, now: Now, answer_wanted: bool) -> Bytes {
         let mut out = head(VERSIONS.min, self.cluster, self.identity.id);
-        out.extend_from_slice(&Message::Sync { answer_wanted }.encode());
-        let mut ids: Vec<Uuid> = self.set.iter().map(|(id, _)| id).collect();
-        if ids.len() > MAX_FRAME / LONGEST_ROW {
-            let start = self.rng.random_range(0..ids.len());
-            ids.rotate_left(start);
-        }
-        for id in ids {
+        Message::Sync { answer_wanted }.encode_into(&mut out);
+        let len = self.set.len();
+        let start = if len > MAX_FRAME / LONGEST_ROW { self.rng.random_range(0..len) } else { 0 };
+        for (id, row) in self.set.iter().skip(start).chain(self.set.iter().take(start)) {
             if out.len() + LONGEST_ROW > MAX_FRAME {
                 break;
             }
-            for statement in self.statements(now.mono, id) {
+            for statement in self.statements(now.mono, id, row) {
                 Message::Statement(statement).encode_into(&mut out);
             }
         }
         out.into()
     }
 
+    /// The statements of a page of what we know, and how far it goes.
+    fn page_behind(&self, now: Now, after: Uuid) -> (Vec<u8>, Told) {
+        let mut out = Vec::with_capacity(SHARE.min(self.set.len() * 96) + LONGEST_ROW);
+        // On every page: where the one is reached who says all this.
+        if let Some(life) = self.own.life.clone().filter(|_| self.own.announced) {
+            Message::Statement(Statement::Alive { id: self.identity.id, life }).encode_into(&mut out);
+        }
+        let mut told = Told { after, complete: false };
+        for (id, row) in self.set.after(Some(after)) {
+            if out.len() > SHARE {
+                return (out, told);
+            }
+            for statement in self.statements(now.mono, id, row) {
+                Message::Statement(statement).encode_into(&mut out);
+            }
+            told.after = id;
+        }
+        (out, Told { complete: true, ..told })
+    }
+
+    fn page_frame(&self, first: impl IntoIterator<Item = Message>, page: &[u8]) -> Bytes {
+        let mut out = head(VERSIONS.min, self.cluster, self.identity.id);
+        first.into_iter().for_each(|message| message.encode_into(&mut out));
+        out.extend_from_slice(page);
+        out.into()
+    }
+
+    /// The acceptor's answer to a page; what follows once that is merged.
+    fn answer_page(&mut self, now: Now, stream: StreamId, after: Uuid, complete: bool) -> Then {
+        let (page, told) = self.page_behind(now, after);
+        let frame = self.page_frame([Message::Page { after: told.after, complete: told.complete }], &page);
+        self.send_frame(stream, frame, complete && told.complete);
+        if complete { Then::Conclude { all: true } } else { Then::Nothing }
+    }
+
+    /// A page was answered; what follows once that is merged. None if we did not ask for any.
+    fn hear_page(&mut self, number: u64, after: Uuid, complete: bool) -> Option<Then> {
+        let told = self.streams.dialled.get(&number)?.told?;
+        if complete && told.complete {
+            self.streams.dialled.remove(&number);
+            return Some(Then::Conclude { all: true });
+        }
+        // Nobody is behind the highest id: we only have more to tell.
+        Some(Then::Ask { number, after: if complete { Uuid::max() } else { after } })
+    }
+
+    /// The dialler's next page: asks for those behind `after`, and tells more if there is more to tell.
+    pub(super) fn ask_on(&mut self, now: Now, number: u64, after: Uuid) {
+        // It may have ended meanwhile.
+        let Some(told) = self.streams.dialled.get(&number).and_then(|dialled| dialled.told) else { return };
+        let (page, told) = if told.complete { (Vec::new(), told) } else { self.page_behind(now, told.after) };
+        if let Some(dialled) = self.streams.dialled.get_mut(&number) {
+            dialled.told = Some(told);
+        }
+        let frame = self.page_frame([Message::Page { after, complete: told.complete }], &page);
+        self.send_frame(StreamId::Dialled(number), frame, false);
+    }
+
     pub(super) fn handle_frame(&mut self, now: Now, stream: StreamId, bytes: Bytes) {
+        let envelope = self.open(now, &bytes, Vec::new());
         let dialled = match stream {
             StreamId::Dialled(number) if self.probes.of_stream(number).is_some() => {
-                let envelope = self.open(now, bytes);
                 return self.handle_probe_answer(number, envelope.as_ref());
             }
             StreamId::Dialled(number) => match self.streams.dialled.get(&number) {
-                Some(dialled) => Some((number, dialled.to)),
+                Some(dialled) => Some(dialled.to),
                 // Given up already.
                 None => return,
             },
             StreamId::Accepted(_) => None,
         };
         self.stats.sync_bytes_received += bytes.len() as u64;
-        let envelope = self.open(now, bytes).filter(|envelope| envelope.sender != self.identity.id);
-        let first = envelope.as_ref().and_then(|envelope| envelope.messages().next());
-        if let (None, Some(Ok(Message::Ping { seq, target }))) = (dialled, &first) {
-            return self.answer_probe_by_stream(stream, *seq, *target);
-        }
-        match (&envelope, dialled, &first) {
-            (Some(_), None, Some(Ok(Message::Buckets { sums }))) if !self.leaving.is_over() => {
-                return self.answer_buckets(stream, sums);
-            }
-            (Some(envelope), Some((number, _)), Some(Ok(Message::Hashes { .. }))) if !self.leaving.is_over() => {
-                let first = self.streams.dialled.get_mut(&number).is_some_and(Dialled::ask);
-                if first {
-                    return self.answer_hashes(now, number, envelope);
-                }
-            }
-            (_, _, _) => {}
-        }
-        if let Some((number, _)) = dialled {
-            self.streams.dialled.remove(&number);
-        }
-        let dialled = dialled.map(|(_, to)| to);
-        let (Some(envelope), Some(Ok(first @ (Message::Sync { .. } | Message::Want { .. })))) = (envelope, first)
-        else {
-            self.outputs.push_back(Output::CloseStream { stream });
-            return;
+        let envelope = envelope.filter(|envelope| envelope.sender != self.identity.id);
+        let then = envelope.as_ref().and_then(|envelope| self.heed_frame(now, stream, envelope));
+        let (Some(then), Some(envelope)) = (then, envelope) else {
+            return self.give_up(stream);
         };
-        let answer = match first {
-            _ if dialled.is_some() || self.leaving.is_over() => None,
-            Message::Sync { answer_wanted: true } => Some(self.full_state(now, false)),
-            Message::Want { ids } => Some(self.statements_of(now, Message::Sync { answer_wanted: false }, &ids)),
-            _ => None,
-        };
-        if let Some(frame) = answer {
-            self.stats.sync_bytes_sent += frame.len() as u64;
-            self.outputs.push_back(Output::SendFrame { stream, frame, last: true });
-        } else {
-            self.outputs.push_back(Output::CloseStream { stream });
-        }
-        if self.leaving.is_over() {
+        if let Then::Wait = then {
             return;
         }
-
+        self.stats.absurd_stamps += envelope.absurd;
         // An accepted stream comes from a port that nobody listens on; where its sender listens, it says itself.
         let sender = envelope.sender;
-        let told_from = dialled.or_else(|| {
-            envelope.messages().find_map(|message| match message {
-                Ok(Message::Statement(super::wire::Statement::Alive { id, life })) if id == sender => {
-                    Some(life.address)
-                }
-                Ok(_) | Err(_) => None,
+        let itself = || {
+            envelope.messages.iter().find_map(|message| match message {
+                Message::Statement(Statement::Alive { id, life }) if *id == sender => Some(life.address),
+                _ => None,
             })
-        });
-        let told_from = told_from.or_else(|| self.life_of(sender).map(|(_, address)| address));
-        let teller = told_from.map(|address| Teller { id: sender, address });
-        let mut accused = Vec::new();
-        for message in envelope.messages() {
-            match message {
-                Ok(Message::Statement(statement)) => {
-                    let id = statement.id();
-                    if self.take_in(now, statement, teller) && accused.len() < TOLD_DIRECTLY {
-                        accused.push(id);
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => self.stats.absurd_stamps += 1,
-            }
+        };
+        let told_from = dialled.or_else(itself).or_else(|| self.life_of(sender).map(|(_, address)| address));
+        if !self.read(now, Frame::new(sender, told_from, envelope.messages, then)) {
+            self.give_up(stream);
         }
-        self.note_heard(now.mono, sender);
-        self.own.synced = true;
-        self.event(Event::Synced { with: sender });
-        if self.announce(now)
-            && let Some(address) = told_from
-        {
-            // Now that we have listened, whom we listened to shall know us.
-            self.dial(now, address, Some(sender));
+    }
+
+    fn give_up(&mut self, stream: StreamId) {
+        if let StreamId::Dialled(number) = stream {
+            self.streams.dialled.remove(&number);
         }
-        for id in accused {
-            if let Some((_, address)) = self.life_of(id) {
-                self.send(now, Some(id), address, None);
+        self.outputs.push_back(Output::CloseStream { stream });
+    }
+
+    /// Answers a frame, from what we knew before it; what follows once it is merged. None for what should not be there.
+    fn heed_frame(&mut self, now: Now, stream: StreamId, envelope: &Envelope) -> Option<Then> {
+        let first = envelope.messages.first()?;
+        if let (StreamId::Accepted(_), Message::Ping { seq, target }) = (stream, first) {
+            self.answer_probe_by_stream(stream, *seq, *target);
+            return Some(Then::Wait);
+        }
+        if self.leaving.is_over() {
+            return None;
+        }
+        match (stream, first) {
+            (StreamId::Accepted(_), Message::Sync { answer_wanted: true }) => {
+                let frame = self.full_state(now, false);
+                self.send_frame(stream, frame, true);
+                Some(Then::Conclude { all: true })
             }
+            (StreamId::Accepted(_), Message::Page { after, complete }) => {
+                Some(self.answer_page(now, stream, *after, *complete))
+            }
+            (StreamId::Accepted(_), Message::Buckets { sums }) => {
+                self.answer_buckets(stream, sums);
+                Some(Then::Wait)
+            }
+            (StreamId::Accepted(_), Message::Want { ids }) => {
+                let frame = self.statements_of(now, Message::Sync { answer_wanted: false }, ids);
+                self.send_frame(stream, frame, true);
+                Some(Then::Conclude { all: false })
+            }
+            (StreamId::Dialled(number), Message::Page { after, complete }) => self.hear_page(number, *after, *complete),
+            (StreamId::Dialled(number), Message::Hashes { .. }) => {
+                let first = self.streams.dialled.get_mut(&number).is_some_and(Dialled::ask);
+                first.then(|| {
+                    self.answer_hashes(now, number, &envelope.messages);
+                    Then::Wait
+                })
+            }
+            (_, Message::Sync { .. }) => {
+                self.give_up(stream);
+                Some(Then::Conclude { all: true })
+            }
+            (_, _) => None,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! members, a few lives and a few probes: those meet.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use super::lww::{Life, Reason, Removal};
 use super::seal::Seals;
 use super::wire::fuzz::with_head;
 use super::wire::{MAX_FRAME, Message, PACKET_BUDGET, PACKET_HEAD, Statement, VERSIONS};
-use super::{Config, Identity, Input, MemberState, Output, Stamp, StreamId, Swim};
+use super::{Config, Event, Identity, Input, MemberState, Output, Stamp, StreamId, Swim};
 use crate::keyring::{KEY_LEN, Key, Keyring};
 use crate::time::{Mono, Now, Wall};
 
@@ -123,8 +123,9 @@ impl<'a> Script<'a> {
 
 /// A packet with these messages is opened as it was sealed, and with one byte changed not at all; nor is anything that pretends to be sealed.
 pub(crate) fn sealed(data: &[u8]) {
-    let key = Key::new([7; KEY_LEN]);
-    let ring = || Keyring::sealed(key.clone());
+    // Made once: deriving its parts takes longer than all the rest.
+    static KEY: LazyLock<Key> = LazyLock::new(|| Key::new([7; KEY_LEN]));
+    let ring = || Keyring::sealed(KEY.clone());
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     let (mut sealing, mut opening) = (Seals::default(), Seals::default());
     sealing.set(ring(), 1, &mut rng);
@@ -132,18 +133,22 @@ pub(crate) fn sealed(data: &[u8]) {
     let [place, change, body @ ..] = data else { return };
     let packet = with_head(Uuid::from_u128(2), body);
     let receiver = (change % 2 == 0).then_some(2);
-    let sealed = sealing.seal(packet.to_vec(), receiver);
+    let mut sealed = packet.to_vec();
+    sealing.seal(&mut sealed, receiver);
+    let mut open = |packet: &[u8]| {
+        let mut opened = Vec::new();
+        opening.open(packet, 2, &mut opened).map(|_| opened)
+    };
     let mut spoilt = sealed.clone();
     let at = usize::from(*place) * 7 % spoilt.len();
     spoilt[at] ^= change | 1;
-    assert!(opening.open(spoilt.into(), 2).is_err(), "byte {at} was changed, and it was opened");
-    let opened = opening.open(sealed.clone().into(), 2);
-    assert_eq!(opened.map(|opened| opened.bytes), Ok(packet));
-    assert!(opening.open(sealed.clone().into(), 2).is_err(), "a second time");
+    assert!(open(&spoilt).is_err(), "byte {at} was changed, and it was opened");
+    assert_eq!(open(&sealed), Ok(packet.to_vec()));
+    assert!(open(&sealed).is_err(), "a second time");
     let mut pretended = sealed;
     pretended.truncate(PACKET_HEAD + crate::keyring::KeyName::LEN);
     pretended.extend_from_slice(body);
-    assert!(opening.open(pretended.into(), 2).is_err(), "nobody sealed this");
+    assert!(open(&pretended).is_err(), "nobody sealed this");
 }
 
 /// The world around the core.
@@ -157,6 +162,8 @@ struct World {
     /// Numbers of our own probes, as seen in its packets.
     numbers: Vec<u32>,
     left: bool,
+    /// Its leave is through.
+    gone: bool,
 }
 
 /// Runs a script, and checks after every step that all is sound.
@@ -175,7 +182,8 @@ pub(crate) fn core(data: &[u8]) {
     let identity = Identity { id, boot: 1, address, metadata: Bytes::new(), last_stamp };
     let now = Now { mono: Mono::ZERO, wall: Wall::from_millis(BEGIN) };
     let Ok(swim) = Swim::new(config, identity, script.u8().into(), now) else { return };
-    let mut world = World { swim, now, pending: None, highest: last_stamp, numbers: Vec::new(), left: false };
+    let mut world =
+        World { swim, now, pending: None, highest: last_stamp, numbers: Vec::new(), left: false, gone: false };
     world.perform();
     for _ in 0..STEPS {
         if script.0.is_empty() {
@@ -245,6 +253,9 @@ impl World {
         while let Some(output) = self.swim.poll() {
             outputs += 1;
             assert!(outputs <= OUTPUTS, "one step gives no end of outputs");
+            let says_no_more = matches!(output, Output::CloseStream { .. });
+            assert!(!self.gone || says_no_more, "after its leave was through: {output:?}");
+            self.gone |= matches!(output, Output::Event(Event::LeaveDone { .. }));
             match output {
                 Output::Datagram { bytes, .. } => {
                     assert!(bytes.len() <= PACKET_BUDGET, "a datagram of {} bytes", bytes.len());

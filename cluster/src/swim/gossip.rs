@@ -10,7 +10,7 @@ use super::event::Event;
 use super::io::{MAX_BROADCAST, MAX_MESSAGE, Output, Refused};
 use super::member::MemberState;
 use super::membership::Teller;
-use super::seal::{Opened, Unopened};
+use super::seal::Unopened;
 use super::wire::{ENVELOPE_HEAD, Envelope, Message, PACKET_ROOM, Statement, VERSIONS, WireError, check_head, head_in};
 use super::{Stamp, Swim};
 use crate::time::{Mono, Now};
@@ -18,16 +18,18 @@ use crate::time::{Mono, Now};
 impl Swim {
     /// Sends one datagram: a message if there is one, then what its receiver stands accused of, then news as far as they fit.
     pub(super) fn send(&mut self, now: Now, to: Option<Uuid>, address: SocketAddr, first: Option<&Message>) {
+        let row = to.and_then(|id| self.set.get(&id).map(|row| (id, row)));
         // The version that the receiver speaks best; for a stranger the oldest that we have.
-        let life = to.and_then(|id| self.set.get(&id)?.life.as_ref());
+        let life = row.and_then(|(_, row)| row.life.as_ref());
         let (versions, receiver) = (life.map(|life| life.versions), life.map(|life| life.boot));
         let version = versions.and_then(|theirs| VERSIONS.common(theirs)).unwrap_or(VERSIONS.min);
+        let word = row.and_then(|(id, row)| self.word_about(now.mono, id, row, address));
         let mut out = head_in(self.packets.begin(), version, self.cluster, self.identity.id);
         if let Some(first) = first {
             first.encode_into(&mut out);
         }
         // The suspect is told first, and the dead are told what they are thought to be: so they can answer at once.
-        if let Some(word) = to.and_then(|id| self.word_about(now.mono, id, address)) {
+        if let Some(word) = word {
             Message::Statement(word).encode_into(&mut out);
         }
         if let Some(Message::Ping { .. } | Message::Ack { .. }) = first
@@ -38,7 +40,7 @@ impl Swim {
         let limit = retransmit_limit(self.config.retransmit_multiplier, self.live());
         self.fill_with_news(now, &mut out, limit);
         self.stats.packets_sent += 1;
-        let out = self.seals.seal(out, receiver);
+        self.seals.seal(&mut out, receiver);
         self.stats.bytes_sent += out.len() as u64;
         let bytes = self.packets.carry(out);
         self.outputs.push_back(Output::Datagram { to: address, bytes });
@@ -88,43 +90,68 @@ impl Swim {
         }
         self.stats.packets_received += 1;
         self.stats.bytes_received += bytes.len() as u64;
-        let Some(Opened { bytes, fresh }) = self.unseal(bytes) else { return };
-        let Some(envelope) = self.open(now, bytes) else { return };
-        let sender = envelope.sender;
+        let (mut opened, messages) = self.packets.begin_reading();
+        if let Some(fresh) = self.unseal(&bytes, &mut opened)
+            && let Some(envelope) = self.open(now, &opened, messages)
+        {
+            self.packets.messages = self.hear(now, from, envelope, fresh);
+        }
+        opened.clear();
+        self.packets.opened = opened;
+    }
+
+    /// Does what a packet says; gives back the empty vector of its messages. `fresh`: user messages in it may be believed to be new.
+    fn hear(&mut self, now: Now, from: SocketAddr, envelope: Envelope, fresh: bool) -> Vec<Message> {
+        let Envelope { sender, mut messages, absurd } = envelope;
+        self.stats.absurd_stamps += absurd;
         if sender == self.identity.id {
             // Our own, by way of some loop; or another one of us, which others will tell us of.
-            return;
+            messages.clear();
+            return messages;
         }
         let teller = Teller { id: sender, address: from };
         let mut digest = None;
         let mut outlived = false;
-        for message in envelope.messages() {
+        for message in messages.drain(..) {
             match message {
-                Ok(Message::Ping { seq, target }) => self.handle_ping(now, sender, from, seq, target),
-                Ok(Message::PingReq { seq, target, address }) => {
+                Message::Ping { seq, target } => self.handle_ping(now, sender, from, seq, target),
+                Message::PingReq { seq, target, address } => {
                     self.handle_ping_req(now, sender, from, (seq, target, address));
                 }
-                Ok(Message::Ack { seq, subject }) => self.handle_ack(now, sender, seq, subject),
-                Ok(Message::Nack { seq, subject }) => self.handle_nack(sender, seq, subject),
-                Ok(Message::Statement(statement)) => {
+                Message::Ack { seq, subject } => {
+                    self.handle_ack(now, sender, seq, subject);
+                    // It may have confirmed our goodbye. Behind that nothing is heard any more, nor said.
+                    if self.leaving.is_over() {
+                        break;
+                    }
+                }
+                Message::Nack { seq, subject } => self.handle_nack(sender, seq, subject),
+                Message::Statement(statement) => {
                     outlived |= fresh && self.have_outlived(&statement);
                     self.take_in(now, statement, Some(teller));
                 }
-                Ok(Message::Broadcast { .. } | Message::Direct { .. }) if !fresh => self.stats.replayed += 1,
-                Ok(Message::Broadcast { origin, boot, seq, payload }) => {
+                Message::Broadcast { .. } | Message::Direct { .. } if !fresh => self.stats.replayed += 1,
+                Message::Broadcast { origin, boot, seq, payload } => {
                     self.pass_on(now, (origin, boot, seq), payload);
                 }
-                Ok(Message::Direct { to, payload }) => {
+                Message::Direct { to, payload } => {
                     if to == self.identity.id {
                         self.event(Event::Message { from: sender, payload });
                     } else {
                         self.stats.not_for_us += 1;
                     }
                 }
-                Ok(Message::Digest { sum }) => digest = Some(sum),
-                Ok(Message::Sync { .. } | Message::Buckets { .. } | Message::Hashes { .. } | Message::Want { .. }) => {}
-                Err(_) => self.stats.absurd_stamps += 1,
+                Message::Digest { sum } => digest = Some(sum),
+                // Of frames.
+                Message::Sync { .. }
+                | Message::Page { .. }
+                | Message::Buckets { .. }
+                | Message::Hashes { .. }
+                | Message::Want { .. } => {}
             }
+        }
+        if self.leaving.is_over() {
+            return messages;
         }
         if outlived {
             // The news of our defence went round while it could not hear us. Nobody else will tell it before the next exchange.
@@ -135,16 +162,17 @@ impl Swim {
         if let Some(sum) = digest {
             self.handle_digest(now, sender, sum);
         }
+        messages
     }
 
     /// Opens a packet's seal; counts what is not well.
-    fn unseal(&mut self, bytes: Bytes) -> Option<Opened> {
-        if let Err(error) = check_head(&bytes, self.cluster) {
+    fn unseal(&mut self, bytes: &[u8], opened: &mut Vec<u8>) -> Option<bool> {
+        if let Err(error) = check_head(bytes, self.cluster) {
             self.count(error);
             return None;
         }
-        match self.seals.open(bytes, self.identity.boot) {
-            Ok(opened) => return Some(opened),
+        match self.seals.open(bytes, self.identity.boot, opened) {
+            Ok(fresh) => return Some(fresh),
             Err(Unopened::Plain) => self.stats.unsealed += 1,
             Err(Unopened::UnknownKey) => self.stats.unknown_keys += 1,
             Err(Unopened::BadSeal) => self.stats.bad_seals += 1,
@@ -153,9 +181,9 @@ impl Swim {
         None
     }
 
-    /// Reads an envelope's head and checks the rest; counts what is not well.
-    pub(super) fn open(&mut self, now: Now, bytes: Bytes) -> Option<Envelope> {
-        match Envelope::open(bytes, self.cluster, Stamp::believable(now.wall)) {
+    /// Reads an envelope; counts what is not well.
+    pub(super) fn open(&mut self, now: Now, bytes: &[u8], messages: Vec<Message>) -> Option<Envelope> {
+        match Envelope::open(bytes, self.cluster, Stamp::believable(now.wall), messages) {
             Ok(envelope) => Some(envelope),
             Err(error) => {
                 self.count(error);
@@ -187,8 +215,8 @@ impl Swim {
     }
 
     pub(super) fn note_heard(&mut self, now: Mono, sender: Uuid) {
-        if self.set.contains_key(&sender) {
-            self.peers.entry(sender).or_default().last_heard = Some(now);
+        if let Some(slot) = self.set.slot(&sender) {
+            self.peers.entry(slot).or_default().last_heard = Some(now);
         }
     }
 

@@ -79,11 +79,11 @@ impl Swim {
             // Whoever does not know of it by now need not. Taken in, it would go round for ever.
             return false;
         }
-        if !self.set.contains_key(&id) && self.set.len() >= self.config.max_members {
+        let before = self.set.get(&id);
+        if before.is_none() && self.set.len() >= self.config.max_members {
             self.stats.members_refused += 1;
             return false;
         }
-        let before = self.set.get(&id);
         if let Some(row) = before.filter(|row| !row.is_news(&statement)) {
             // Nearly all that is heard, and cheap.
             match statement {
@@ -223,23 +223,22 @@ impl Swim {
     pub(super) fn current_word(&self, now: Mono, slot: Slot) -> Option<Statement> {
         let (id, row) = self.set.at(slot)?;
         let accusation = match row.standing_removal() {
-            Some(_) => self.removal_of(now, id),
-            None => self.suspicion_of(id),
+            Some(_) => self.removal_of(now, id, row),
+            None => self.suspicion_of(id, row),
         };
         accusation.or_else(|| Some(Statement::Alive { id, life: Arc::clone(row.life.as_ref()?) }))
     }
 
     /// What the full state says of a member. Removals that a newer life has outlived go along: they are in the dictionaries. A removal
     /// comes before the life that it ends, so that nobody sees the dead rise while reading.
-    pub(super) fn statements(&self, now: Mono, id: Uuid) -> impl Iterator<Item = Statement> {
-        let row = self.set.get(&id);
+    pub(super) fn statements(&self, now: Mono, id: Uuid, row: &Row) -> impl Iterator<Item = Statement> + use<> {
         let told = self.records.get(&id).is_none_or(|record| record.tombstone_age(now) < self.tombstone_told_for());
         // A dead one whose tombstone is told no more is not told of at all: without it, it would seem alive.
-        let row = row.filter(|row| told || row.standing_removal().is_none());
+        let silent = !told && row.standing_removal().is_some();
         let ours = id == self.identity.id;
-        let alive = row.and_then(|row| row.life.clone()).filter(|_| !ours || self.own.announced);
-        let alive = alive.map(|life| Statement::Alive { id, life });
-        let (suspicion, removal) = (self.suspicion_of(id), self.removal_of(now, id));
+        let life = row.life.as_ref().filter(|_| !silent && (!ours || self.own.announced));
+        let alive = life.map(|life| Statement::Alive { id, life: Arc::clone(life) });
+        let (suspicion, removal) = (self.suspicion_of(id, row), self.removal_of(now, id, row));
         // A suspicion comes behind the life that it is of: so its accusers are known for what they are.
         [removal.filter(|_| told), alive, suspicion].into_iter().flatten()
     }
@@ -251,32 +250,31 @@ impl Swim {
     }
 
     /// The accusation that stands against a member, for it to hear first. (A suspicion, that is Lifeguard's Buddy System, section IV-C.)
-    fn accusation(&self, now: Mono, id: Uuid) -> Option<Statement> {
-        self.set
-            .get(&id)
-            .and_then(Row::standing_removal)
-            .and(self.removal_of(now, id))
-            .or_else(|| self.suspicion_of(id).filter(|_| self.config.lifeguard.buddy))
+    fn accusation(&self, now: Mono, id: Uuid, row: &Row) -> Option<Statement> {
+        match row.standing_removal() {
+            Some(_) => self.removal_of(now, id, row),
+            None => self.suspicion_of(id, row).filter(|_| self.config.lifeguard.buddy),
+        }
     }
 
     /// What a member should hear first from us: what it is accused of; or, when it speaks from another address than we have for it, the
     /// life that we have. If that is its own, it knows better than we; if not, there are two of it.
-    pub(super) fn word_about(&self, now: Mono, id: Uuid, address: SocketAddr) -> Option<Statement> {
-        self.accusation(now, id).or_else(|| {
-            let life = self.set.get(&id)?.life.clone()?;
-            (id != self.identity.id && life.address != address).then_some(Statement::Alive { id, life })
+    pub(super) fn word_about(&self, now: Mono, id: Uuid, row: &Row, address: SocketAddr) -> Option<Statement> {
+        self.accusation(now, id, row).or_else(|| {
+            let life = row.life.as_ref()?;
+            (id != self.identity.id && life.address != address).then(|| Statement::Alive { id, life: Arc::clone(life) })
         })
     }
 
-    fn suspicion_of(&self, id: Uuid) -> Option<Statement> {
-        let stamp = self.set.get(&id)?.suspicion()?;
+    fn suspicion_of(&self, id: Uuid, row: &Row) -> Option<Statement> {
+        let stamp = row.suspicion()?;
         let accusers = self.suspicions.running(id).map(Suspicion::accusers).unwrap_or_default();
         let by = if accusers.is_empty() { vec![self.identity.id] } else { accusers.to_vec() };
         Some(Statement::Suspect { id, stamp, by })
     }
 
-    fn removal_of(&self, now: Mono, id: Uuid) -> Option<Statement> {
-        let removal: Removal = self.set.get(&id)?.removal()?;
+    fn removal_of(&self, now: Mono, id: Uuid, row: &Row) -> Option<Statement> {
+        let removal: Removal = row.removal()?;
         let age = self.records.get(&id).map_or(Duration::ZERO, |record| record.tombstone_age(now));
         (age < self.config.tombstone_ttl).then(|| Statement::Removed {
             id,
@@ -321,9 +319,9 @@ impl Swim {
             let known = row.life.is_some();
             if let Some(slot) = self.set.slot(&id) {
                 self.news.news.forget(slot);
+                self.peers.remove(&slot);
             }
             self.set.remove(&id);
-            self.peers.remove(&id);
             self.failed.remove(&id);
             self.records.remove(&id);
             if known {

@@ -31,7 +31,8 @@
 //! | `gossip`, `dissemination`, `news`, `seen` | passing on: packets, queues, user broadcasts |
 //! | `seal` | sealing and opening packets, replays |
 //! | `differences` | views compared by digests, and what differs over streams |
-//! | `exchange` | the full state over streams, the seeds |
+//! | `exchange`, `reading` | the full state over streams; how what comes in by them is merged |
+//! | `seeds` | where to look for members |
 //! | `leave` | goodbye |
 //! | `view`, `report`, `ledger`, `estimates` | what can be read off |
 //! | `wire` | bytes |
@@ -68,11 +69,13 @@ mod news;
 mod own;
 mod packets;
 mod probe;
+mod reading;
 mod relay;
 mod report;
 mod roster;
 mod round_trips;
 mod seal;
+mod seeds;
 mod seen;
 mod snapshot;
 mod stream_probe;
@@ -105,7 +108,7 @@ use crate::time::{Mono, Now};
 use differences::Compare;
 use dissemination::Dissemination;
 use estimates::Loss;
-use exchange::{Seeds, Streams};
+use exchange::Streams;
 use health::Health;
 use hlc::Hlc;
 use leave::Leaving;
@@ -114,13 +117,15 @@ use membership::{Peer, Record};
 use own::Own;
 use packets::Packets;
 use probe::Probes;
+use reading::Reading;
 use relay::Relays;
 use roster::Roster;
 use round_trips::Overall;
 use seal::Seals;
+use seeds::Seeds;
 use seen::Seen;
 use suspicion::Suspicions;
-use table::Table;
+use table::{Slot, Table};
 use timer::{Timer, Timers};
 
 /// A member of a cluster, as a state machine.
@@ -136,7 +141,7 @@ pub struct Swim {
     /// What is said of whom. Our own row holds our own word only: what others say of us is answered, not believed.
     set: Table,
     /// What we know of members by ourselves, and tell nobody. Each has a row in `set`.
-    peers: BTreeMap<Uuid, Peer>,
+    peers: BTreeMap<Slot, Peer>,
     /// What is to be remembered of some, the dead first of all. Each has a row in `set`.
     records: BTreeMap<Uuid, Record>,
     /// Those that were given up.
@@ -159,6 +164,7 @@ pub struct Swim {
     seen: Seen,
     seals: Seals,
     streams: Streams,
+    reading: Reading,
     seeds: Seeds,
     next_broadcast: u64,
     leaving: Leaving,
@@ -208,6 +214,7 @@ impl Swim {
             seen: Seen::default(),
             seals: Seals::default(),
             streams: Streams::default(),
+            reading: Reading::default(),
             seeds: Seeds::default(),
             next_broadcast: 0,
             leaving: Leaving::No,
@@ -331,6 +338,7 @@ impl Swim {
             Timer::DeadProbe => self.probe_a_dead_one(now),
             Timer::Seeds { round } => self.try_seeds(now, round),
             Timer::StreamEnds { stream } => self.end_stream(stream),
+            Timer::Reading => self.read_on(now),
             Timer::Refute => self.refute(now),
             Timer::Sweep => self.sweep(now),
             Timer::LeaveEnds => self.finish_leave(),

@@ -1,6 +1,8 @@
-//! Buffers for outgoing packets, used again and again: in its steady state a member allocates nothing to probe and to answer.
+//! Buffers for packets, used again and again: in its steady state a member allocates nothing to probe and to answer.
 
 use bytes::{Bytes, BytesMut};
+
+use super::wire::Message;
 
 /// What is taken at a time: room for dozens of probes, or for three full packets. It is used again once the driver has let go of
 /// all that is in it.
@@ -11,6 +13,10 @@ const BLOCK: usize = 4 << 10;
 pub(super) struct Packets {
     scratch: Vec<u8>,
     block: BytesMut,
+    /// A packet that came in, opened; empty between two.
+    pub(super) opened: Vec<u8>,
+    /// What is in it; empty between two.
+    pub(super) messages: Vec<Message>,
 }
 
 impl Packets {
@@ -19,6 +25,11 @@ impl Packets {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         scratch
+    }
+
+    /// Empty ones for a packet that comes in, to open it and to read it. Put them back.
+    pub(super) fn begin_reading(&mut self) -> (Vec<u8>, Vec<Message>) {
+        (std::mem::take(&mut self.opened), std::mem::take(&mut self.messages))
     }
 
     /// The packet to hand out.

@@ -192,7 +192,8 @@ impl Swim {
 
     /// How long a direct answer of this member is waited for while we are well.
     pub(super) fn time_out_for(&self, target: Uuid) -> Duration {
-        let own = self.peers.get(&target).map(|peer| peer.round_trips).unwrap_or_default();
+        let peer = self.set.slot(&target).and_then(|slot| self.peers.get(&slot));
+        let own = peer.map(|peer| peer.round_trips).unwrap_or_default();
         let (least, most) = (self.config.probe_timeout_min, self.config.probe_timeout);
         round_trips::time_out(&own, &self.round_trips, least, most)
     }
@@ -342,8 +343,8 @@ impl Swim {
 
     fn note_round_trip(&mut self, with: Uuid, round_trip: Duration) {
         self.round_trips.note(round_trip);
-        if self.set.contains_key(&with) {
-            self.peers.entry(with).or_default().round_trips.note(round_trip);
+        if let Some(slot) = self.set.slot(&with) {
+            self.peers.entry(slot).or_default().round_trips.note(round_trip);
         }
     }
 

@@ -16,7 +16,7 @@ use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
-use super::table::Slot;
+use super::table::{Slot, make_room};
 
 /// Below this many members all are shuffled to pick some; above it, some are drawn until enough differ.
 const SHUFFLE_ALL: usize = 32;
@@ -107,6 +107,11 @@ impl Roster {
         Some(self.order.get(self.next - 1))
     }
 
+    /// One at random.
+    pub(super) fn one(&self, rng: &mut Xoshiro256PlusPlus) -> Option<Slot> {
+        (self.live > 0).then(|| self.order.get(rng.random_range(0..self.live)))
+    }
+
     /// Up to `count` different ones at random, without `but`.
     pub(super) fn pick(&self, count: usize, but: Option<Slot>, rng: &mut Xoshiro256PlusPlus) -> Vec<Slot> {
         let mut picked: Vec<Slot> = Vec::with_capacity(count.min(self.len()));
@@ -180,7 +185,12 @@ impl Numbers {
     fn count_to(&mut self, wanted: u32) {
         match self {
             Self::Sparse { len, .. } => *len = wanted.max(*len),
-            Self::Dense(numbers) => numbers.extend(numbers.len() as u32..wanted),
+            Self::Dense(numbers) => {
+                for number in numbers.len() as u32..wanted {
+                    make_room(numbers);
+                    numbers.push(number);
+                }
+            }
         }
     }
 }

@@ -20,7 +20,6 @@
 
 use rand::Rng;
 
-use bytes::Bytes;
 use chacha20poly1305::aead::{AeadInPlace, Tag};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use uuid::Uuid;
@@ -52,15 +51,6 @@ pub(super) enum Unopened {
     Replayed,
 }
 
-/// An opened packet.
-#[derive(Debug)]
-pub(super) struct Opened {
-    /// As it was before it was sealed.
-    pub(super) bytes: Bytes,
-    /// Whether user messages in it may be believed to be new: of those that are sealed, the bound ones.
-    pub(super) fresh: bool,
-}
-
 /// The keys and the nonces.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
@@ -84,42 +74,40 @@ impl Seals {
         self.ring = ring;
     }
 
-    /// Seals a packet if there is a key to do it with. `receiver`: the boot number of the life that it is for, if that is known.
-    pub(super) fn seal(&mut self, packet: Vec<u8>, receiver: Option<u64>) -> Vec<u8> {
-        let (Some(key), Some(start)) = (self.ring.sealing(), self.start) else { return packet };
+    /// Seals a packet, in its place, if there is a key to do it with. `receiver`: the boot number of the life that it is for, if that is
+    /// known.
+    pub(super) fn seal(&mut self, packet: &mut Vec<u8>, receiver: Option<u64>) {
+        let (Some(key), Some(start)) = (self.ring.sealing(), self.start) else { return };
         let mut nonce = [0; NONCE];
         nonce[..16].copy_from_slice(&start);
         nonce[16..].copy_from_slice(&self.sent.to_le_bytes());
         // 2^64 packets are never sent; wrapping would be the one mistake that breaks the cipher.
         self.sent = self.sent.saturating_add(1);
-        let bound = receiver.filter(|_| carries_payload(&packet));
-        let (head, body) = packet.split_at(PACKET_HEAD.min(packet.len()));
-        let mut out = Vec::with_capacity(packet.len() + SEAL_OVERHEAD);
-        out.extend_from_slice(head);
-        out[3] |= FLAG_SEALED | if bound.is_some() { FLAG_BOUND } else { 0 };
-        out.extend_from_slice(&key.name().0);
-        out.extend_from_slice(&nonce);
-        out.extend_from_slice(body);
-        let associated = associated(&out, bound);
-        let (_, body) = out.split_at_mut(SEALED_HEAD);
+        let bound = receiver.filter(|_| carries_payload(packet));
+        // What is behind the head makes room.
+        let len = packet.len();
+        packet.resize(len + SEALED_HEAD - PACKET_HEAD, 0);
+        packet.copy_within(PACKET_HEAD..len, SEALED_HEAD);
+        packet[3] |= FLAG_SEALED | if bound.is_some() { FLAG_BOUND } else { 0 };
+        packet[PACKET_HEAD..][..KeyName::LEN].copy_from_slice(&key.name().0);
+        packet[PACKET_HEAD + KeyName::LEN..SEALED_HEAD].copy_from_slice(&nonce);
+        let associated = associated(packet, bound);
+        let (_, body) = packet.split_at_mut(SEALED_HEAD);
         let sealed = key.packets().encrypt_in_place_detached(XNonce::from_slice(&nonce), associated.bytes(), body);
         match sealed {
-            Ok(tag) => out.extend_from_slice(&tag),
+            Ok(tag) => packet.extend_from_slice(&tag),
             // Only a packet of 256 GiB cannot be sealed. Nothing leaves unsealed.
-            Err(_) => out.clear(),
+            Err(_) => packet.clear(),
         }
-        out
     }
 
-    /// Opens a packet whose head says that it is ours. `boot`: our own.
-    pub(super) fn open(&mut self, packet: Bytes, boot: u64) -> Result<Opened, Unopened> {
+    /// Opens a packet whose head says that it is ours, into `out`, which is empty. `boot`: our own. Whether user messages in it may be
+    /// believed to be new: of those that are sealed, the bound ones. After an error, what is in `out` means nothing.
+    pub(super) fn open(&mut self, packet: &[u8], boot: u64, out: &mut Vec<u8>) -> Result<bool, Unopened> {
         let flags = packet.get(3).copied().unwrap_or_default();
         if flags & FLAG_SEALED == 0 {
-            return if self.ring.takes_plain() {
-                Ok(Opened { bytes: packet, fresh: true })
-            } else {
-                Err(Unopened::Plain)
-            };
+            out.extend_from_slice(packet);
+            return if self.ring.takes_plain() { Ok(true) } else { Err(Unopened::Plain) };
         }
         let (head, rest) = packet.split_at_checked(SEALED_HEAD).ok_or(Unopened::BadSeal)?;
         let (body, tag) = rest.split_at_checked(rest.len().wrapping_sub(TAG)).ok_or(Unopened::BadSeal)?;
@@ -128,7 +116,6 @@ impl Seals {
         nonce.copy_from_slice(&head[PACKET_HEAD + KeyName::LEN..]);
         let key = self.ring.key(KeyName(name)).ok_or(Unopened::UnknownKey)?;
         let bound = (flags & FLAG_BOUND != 0).then_some(boot);
-        let mut out = Vec::with_capacity(packet.len() - SEAL_OVERHEAD);
         out.extend_from_slice(&head[..PACKET_HEAD]);
         out.extend_from_slice(body);
         let associated = associated(head, bound);
@@ -144,7 +131,7 @@ impl Seals {
         if !seen.insert(Uuid::from_bytes(start), 0, u64::from_le_bytes(number)) {
             return Err(Unopened::Replayed);
         }
-        Ok(Opened { bytes: out.into(), fresh: bound.is_some() })
+        Ok(bound.is_some())
     }
 }
 

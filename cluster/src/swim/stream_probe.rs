@@ -35,10 +35,10 @@ impl Swim {
     pub(super) fn handle_probe_answer(&mut self, number: u64, envelope: Option<&Envelope>) {
         let Some(seq) = self.probes.of_stream(number) else { return };
         if let Some(envelope) = envelope
-            && let Some(Ok(Message::Ack { seq: answered, subject })) = envelope.messages().next()
-            && answered == seq
-            && envelope.sender == subject
-            && self.probes.open(seq) == Some(subject)
+            && let Some(Message::Ack { seq: answered, subject }) = envelope.messages.first()
+            && *answered == seq
+            && envelope.sender == *subject
+            && self.probes.open(seq) == Some(*subject)
         {
             self.probe_answered(seq, Way::Stream);
         }

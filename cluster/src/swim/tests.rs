@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::lww::{Life, Reason, Removal};
-use super::wire::{self, Message, Statement};
+use super::wire::{self, Envelope, Message, Statement};
 use super::*;
 use crate::time::Wall;
 
@@ -114,6 +114,26 @@ fn nothing_is_said_before_the_stamp_is_on_the_disk() {
     assert_eq!(swim.member(id(1)), None, "another stamp than the one that was asked for");
     swim.handle(now(20_000), Input::StampPersisted { stamp: *stamp }).expect("never refused");
     assert_eq!(swim.member(id(1)).map(|own| own.incarnation), Some(*stamp));
+}
+
+#[test]
+fn behind_the_end_of_a_leave_nothing_is_heard_or_said() {
+    let mut swim = acquainted();
+    swim.handle(now(10), Input::Leave).expect("never refused");
+    let goodbye = outputs(&mut swim).into_iter().find_map(|output| match output {
+        Output::Datagram { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    let believable = Stamp::from_bits(u64::MAX);
+    let goodbye = Envelope::open(&goodbye.expect("said"), swim.cluster, believable, Vec::new()).expect("sound");
+    let Some(Message::Ping { seq, .. }) = goodbye.messages.first() else { panic!("it wants an answer") };
+    // The confirmation, and behind it in the same packet what would be news.
+    let late = Message::Direct { to: id(1), payload: "late".into() };
+    let lost = Message::Statement(Statement::suspect(id(1), Stamp::at(now(20).wall), id(2)));
+    let word = [Message::Ack { seq: *seq, subject: id(2) }, alive(3, Stamp::at(now(5).wall)), late, lost];
+    tell(&mut swim, now(20), 2, &word);
+    assert_eq!(outputs(&mut swim), [Output::Event(Event::LeaveDone { heard_by: 1 })]);
+    assert_eq!(swim.next_deadline(), None);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) enum Timer {
     Seeds { round: u64 },
     /// An exchange took too long. Stale when it is done.
     StreamEnds { stream: u64 },
+    /// The next slice of what came by frames is merged.
+    Reading,
     /// We may defend ourselves again.
     Refute,
     /// Old broadcasts and tombstones go.

@@ -75,7 +75,7 @@ impl Swim {
 
     fn describe(&self, id: Uuid, row: &Row) -> Option<Member> {
         let (life, state) = (row.life.as_ref()?, row.state()?);
-        let peer = self.peers.get(&id);
+        let peer = self.set.slot(&id).and_then(|slot| self.peers.get(&slot));
         let doubled = if id == self.identity.id {
             self.own.duplicate_until
         } else {
@@ -127,7 +127,8 @@ impl Swim {
             return Err("the digest is not that of the rows".to_owned());
         }
         if self.set.len() > self.config.max_members
-            || self.peers.keys().chain(self.records.keys()).any(|id| !self.set.contains_key(id))
+            || self.peers.keys().any(|slot| self.set.at(*slot).is_none())
+            || self.records.keys().any(|id| !self.set.contains_key(id))
         {
             return Err("records beyond the bound, or of nobody".to_owned());
         }

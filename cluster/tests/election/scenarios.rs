@@ -191,6 +191,10 @@ fn a_certain_death_is_settled_at_once_and_a_disappearance_soon_after_the_window(
     let (median, worst) = after_a_kill(World::vanish);
     println!("vanish: median {median:?}, worst {worst:?}");
     assert!(median < ms(450) && worst < ms(800), "vanish: median {median:?}, worst {worst:?}");
+    // Its connections still seem whole, and it is not waited for all the same.
+    let (median, worst) = after_a_kill(World::pause);
+    println!("pause: median {median:?}, worst {worst:?}");
+    assert!(median < ms(450) && worst < ms(800), "pause: median {median:?}, worst {worst:?}");
 }
 
 /// A cluster whose highest id has the shorter log loses its leader. How many campaigns came to nothing.

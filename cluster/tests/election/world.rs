@@ -185,6 +185,12 @@ impl World {
         self.connections_change();
     }
 
+    /// The process stands still, and its connections seem whole: nobody is told anything else.
+    pub(crate) fn pause(&mut self, node: usize) {
+        self.connections_change();
+        self.nodes[node].up = false;
+    }
+
     pub(crate) fn report(&mut self, node: usize, after: Duration, input: Input) {
         let life = self.nodes[node].life;
         self.at(after, Happening::Report { node, life, input });

@@ -13,7 +13,7 @@ use muster_cluster::swim::wire::{Answer, Preface, Refusal, StreamKind};
 use muster_cluster::swim::{Config, Input};
 use uuid::Uuid;
 
-use crate::folder;
+use crate::corpus;
 
 /// Length of the header of packets and frames.
 const HEAD: usize = 28;
@@ -110,6 +110,45 @@ fn keyrings() -> Vec<Vec<u8>> {
         .to_vec()
 }
 
+/// Requests about keys, as they stand in a stream, and an answer to one.
+fn key_requests() -> Vec<Vec<u8>> {
+    let request = |operation: u8, pass_on: u8, tag: u8| [&[operation, pass_on, tag, 0][..], &[9; 32]].concat();
+    let of = |member: u8, ring: &[u8], reason: &str| {
+        let entries = ring.iter().flat_map(|tag| [&[*tag][..], &[tag * 7; 8]].concat());
+        let len = u16::try_from(reason.len()).unwrap_or_default().to_le_bytes();
+        let head = [member; 16].into_iter().chain([u8::try_from(ring.len()).unwrap_or_default()]);
+        head.chain(entries).chain(len).chain(reason.bytes()).collect::<Vec<u8>>()
+    };
+    let reports = [of(1, &[1, 0], ""), of(2, &[], "it did not answer in time"), of(3, &[1; 16], "")];
+    let requests = [(0, 1, 0), (1, 1, 0), (1, 0, 1), (2, 1, 1), (2, 0, 0), (3, 1, 1)];
+    requests.map(|(operation, pass_on, tag)| request(operation, pass_on, tag)).into_iter().chain(reports).collect()
+}
+
+/// The head of a sealed stream, with the door's key, with another, and of another format.
+fn stream_heads() -> Vec<Vec<u8>> {
+    let name = |byte: u8| Key::new([byte; 32]).name().to_string();
+    let bytes = |hex: &str| {
+        let digits = (0..hex.len()).step_by(2).filter_map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok());
+        digits.collect::<Vec<u8>>()
+    };
+    let head = |format: u8, name: &str| {
+        [b"MSTS", &[format, 0, 0, 0][..], &7_u64.to_le_bytes(), &bytes(name), &[3; 32], &[5; 64]].concat()
+    };
+    vec![head(1, &name(7)), head(1, &name(8)), head(2, &name(7)), head(1, &name(7))[..40].to_vec()]
+}
+
+/// Sizes of records and of pieces, where to change what, and the bytes themselves.
+fn stream_records() -> Vec<Vec<u8>> {
+    let long: Vec<u8> = (0..600_u16).map(|at| at as u8).collect();
+    let script = |head: [u8; 5], body: &[u8]| [&head[..], body].concat();
+    vec![
+        script([255, 255, 0, 0, 1], &long),
+        script([3, 0, 20, 0, 0], b"a few bytes in many records"),
+        script([0, 1, 1, 1, 128], &long[..40]),
+        script([9, 9, 0, 0, 0], b""),
+    ]
+}
+
 /// Scripts for the two cores: time passes, messages come, the disk answers.
 fn scripts(bodies: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut script = vec![0, 1, 13, 14, 1, 1, 0, 200, 0];
@@ -149,8 +188,11 @@ fn seeds_are_written_when_asked_for() {
             vec![scripted, vec![0, 0, 255, 0, 255, 7, 2, 0, 255], vec![1, 10, 1, 10, 2, 0, 255, 9, 3, 11, 5]],
         ),
         ("core", scripts),
+        ("key_request", key_requests()),
+        ("stream_head", stream_heads()),
+        ("stream_records", stream_records()),
     ] {
-        let folder = folder(door);
+        let folder = corpus().join(door);
         fs::create_dir_all(&folder).expect("a folder");
         for (number, input) in inputs.iter().enumerate() {
             fs::write(folder.join(format!("seed-{number}")), input).expect("it is written");

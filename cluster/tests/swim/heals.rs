@@ -7,13 +7,16 @@
 use std::time::Duration;
 
 use muster_cluster::sim::checkers::{Checks, converges};
-use muster_cluster::sim::{Network, Record, Sim};
+use muster_cluster::sim::{Latency, Network, Record, Sim};
 use muster_cluster::swim::Config;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-/// Intervals of probing the dead: 6 s with the preset `local`, 30 s with `lan`.
+/// Intervals of probing the dead: 6 s with the preset `local`, 30 s with `lan`, 90 s with `wan`.
 const BOUND: u32 = 6;
+
+/// 20 to 150 ms one way: from one continent to the next, and once around the world.
+const WAN: Latency = Latency::Uniform(Duration::from_millis(20), Duration::from_millis(150));
 
 type Shape = fn(&mut Network, usize, &mut Xoshiro256PlusPlus);
 
@@ -73,24 +76,24 @@ fn anything(network: &mut Network, size: usize, chance: &mut Xoshiro256PlusPlus)
     }
 }
 
-fn heals(shape: Shape, size: usize, seed: u64) -> Duration {
-    let config = Config::local("heals");
-    let bound = config.dead_probe_interval * BOUND;
+fn heals(config: Config, latency: Latency, shape: Shape, size: usize, seed: u64) -> Duration {
+    let (period, bound) = (config.probe_interval, config.dead_probe_interval * BOUND);
     let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
     let watch = (Record::default(), Checks::all(&config));
     let mut sim = Sim::new(config, seed, watch);
+    sim.network.latency = latency;
     (0..size).for_each(|_| {
         sim.add_next();
     });
     sim.start_acquainted();
-    sim.run(Duration::from_secs(2));
+    sim.run(period * 8);
     shape(&mut sim.network, size, &mut chance);
     // From too short to notice to long after all was said.
-    sim.run(Duration::from_millis(chance.random_range(500..40_000)));
+    sim.run(period.mul_f64(chance.random_range(2.0..160.0)));
     sim.network.heal();
     let took = converges(&mut sim, bound).unwrap_or_else(|broken| panic!("{size} members, seed {seed}: {broken}"));
     let now = sim.time();
-    sim.run(Duration::from_secs(10));
+    sim.run(period * 40);
     sim.watch.1.calm(now);
     if let Err(broken) = sim.watch.1.verdict() {
         panic!("{size} members, seed {seed}: {broken}");
@@ -99,8 +102,8 @@ fn heals(shape: Shape, size: usize, seed: u64) -> Duration {
     took
 }
 
-#[test]
-fn whatever_its_shape_a_partition_heals_by_itself() {
+/// Every shape, with clusters of three sizes.
+fn whatever_its_shape(preset: fn(&'static str) -> Config, latency: Latency) {
     let shapes: [(&str, Shape); 7] = [
         ("halves", halves),
         ("islands", islands),
@@ -113,9 +116,26 @@ fn whatever_its_shape_a_partition_heals_by_itself() {
     for (name, shape) in shapes {
         let mut times = Vec::new();
         for (size, seeds) in [(3, 5), (8, 4), (16, 1)] {
-            times.extend((0..seeds).map(|seed| heals(shape, size, seed)));
+            times.extend((0..seeds).map(|seed| heals(preset("heals"), latency, shape, size, seed)));
         }
         times.sort();
-        println!("{name}: one view after {:?} (median), {:?} (last)", times[times.len() / 2], times[times.len() - 1]);
+        eprintln!("{name}: one view after {:?} (median), {:?} (last)", times[times.len() / 2], times[times.len() - 1]);
     }
+}
+
+// Several tests, so that they run beside each other.
+
+#[test]
+fn whatever_its_shape_a_partition_on_one_machine_heals_by_itself() {
+    whatever_its_shape(Config::local, Latency::LAN);
+}
+
+#[test]
+fn whatever_its_shape_a_partition_in_one_data_centre_heals_by_itself() {
+    whatever_its_shape(Config::lan, Latency::LAN);
+}
+
+#[test]
+fn whatever_its_shape_a_partition_between_continents_heals_by_itself() {
+    whatever_its_shape(Config::wan, WAN);
 }

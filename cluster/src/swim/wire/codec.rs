@@ -54,8 +54,12 @@ impl<'a> Reader<'a> {
 
     /// An id; never nil, which stands for "nobody".
     pub(super) fn id(&mut self) -> Result<Uuid, WireError> {
-        let id = self.array().map(Uuid::from_bytes)?;
+        let id = self.id_or_nil()?;
         if id.is_nil() { Err(WireError::Malformed("nil id")) } else { Ok(id) }
+    }
+
+    pub(super) fn id_or_nil(&mut self) -> Result<Uuid, WireError> {
+        self.array().map(Uuid::from_bytes)
     }
 
     /// A stamp, however high; that is for the caller to judge once the rest is known to be well formed.

@@ -1,6 +1,5 @@
 //! What packets and frames have in common: a header, the sender, messages until the end.
 
-use bytes::Bytes;
 use uuid::Uuid;
 
 use super::codec::{Reader, Writer};
@@ -26,57 +25,45 @@ pub(in crate::swim) const FLAG_BOUND: u8 = 2;
 /// Room for messages in a packet, with the room for a seal set aside.
 pub(in crate::swim) const PACKET_ROOM: usize = PACKET_BUDGET - SEAL_OVERHEAD - ENVELOPE_HEAD;
 
-/// An envelope whose head was read and whose messages are known to be well formed, but for absurd stamps.
+/// An envelope that was read and is well formed.
 #[derive(Debug)]
 pub(in crate::swim) struct Envelope {
     /// Who sent it (as it says).
     pub(in crate::swim) sender: Uuid,
-    bytes: Bytes,
-    believable: Stamp,
+    /// The messages that this version knows, in their order.
+    pub(in crate::swim) messages: Vec<Message>,
+    /// Statements left out for a stamp that lies years ahead. Such a stamp costs its statement, not those beside it: or one wrong
+    /// clock would shut everybody out of everybody's full state.
+    pub(in crate::swim) absurd: u64,
 }
 
 impl Envelope {
-    /// Checks all of it, so that a malformed one changes nothing.
+    /// Reads all of it, so that a malformed one changes nothing. The messages go into `messages`, an empty vector that may have been
+    /// used before.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(in crate::swim) fn open(bytes: Bytes, cluster: ClusterHash, believable: Stamp) -> Result<Self, WireError> {
+    pub(in crate::swim) fn open(
+        bytes: &[u8],
+        cluster: ClusterHash,
+        believable: Stamp,
+        mut messages: Vec<Message>,
+    ) -> Result<Self, WireError> {
         // Every flag changes how the rest is read, so one that is not known cannot be skipped; seals are open by now.
-        if check_head(&bytes, cluster)? != 0 {
+        if check_head(bytes, cluster)? != 0 {
             return Err(WireError::Malformed("flags"));
         }
         let mut reader = Reader::new(bytes.get(PACKET_HEAD..).unwrap_or_default());
         let sender = reader.id()?;
-        // Moved, not cloned: the first clone of a datagram's bytes allocates.
-        let envelope = Self { sender, bytes, believable };
-        for message in envelope.messages() {
-            match message {
-                Ok(_) | Err(WireError::AbsurdStamp) => {}
+        let mut absurd = 0;
+        while !reader.is_empty() {
+            match Message::read(&mut reader, believable) {
+                Ok(known) => messages.extend(known),
+                Err(WireError::AbsurdStamp) => absurd += 1,
                 Err(error) => return Err(error),
             }
         }
-        Ok(envelope)
-    }
-
-    /// The messages that this version knows, in their order. An absurd stamp costs its statement, not those after it: or one
-    /// wrong clock would shut everybody out of everybody's full state.
-    pub(in crate::swim) fn messages(&self) -> impl Iterator<Item = Result<Message, WireError>> {
-        let mut reader = Reader::new(self.bytes.get(ENVELOPE_HEAD..).unwrap_or_default());
-        let believable = self.believable;
-        std::iter::from_fn(move || {
-            while !reader.is_empty() {
-                match Message::read(&mut reader, believable) {
-                    Ok(None) => {}
-                    Ok(Some(message)) => return Some(Ok(message)),
-                    Err(WireError::AbsurdStamp) => return Some(Err(WireError::AbsurdStamp)),
-                    Err(error) => {
-                        reader.rest();
-                        return Some(Err(error));
-                    }
-                }
-            }
-            None
-        })
+        Ok(Self { sender, messages, absurd })
     }
 }
 

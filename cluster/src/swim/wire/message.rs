@@ -101,6 +101,9 @@ pub(in crate::swim) enum Message {
     Want { ids: Vec<Uuid> },
     /// First in a frame: the statements that follow are the full state.
     Sync { answer_wanted: bool },
+    /// First in a frame: the statements that follow are a page of the full state, in order of the ids. From the dialler: tell me of those
+    /// behind `after`; from the acceptor: these were those up to `after`. `complete`: there are none behind mine.
+    Page { after: Uuid, complete: bool },
 }
 
 const PING: u8 = 1;
@@ -117,11 +120,14 @@ const DIGEST: u8 = 11;
 const BUCKETS: u8 = 12;
 const HASHES: u8 = 13;
 const WANT: u8 = 14;
+const PAGE: u8 = 15;
 
 const REASON_FAILED: u8 = 1;
 const REASON_LEFT: u8 = 2;
 
 const ANSWER_WANTED: u8 = 1;
+
+const COMPLETE: u8 = 1;
 
 /// Whether messages of this type carry what the program said.
 pub(super) const fn is_payload(kind: u8) -> bool {
@@ -236,6 +242,11 @@ impl Message {
                 out.u8(if *answer_wanted { ANSWER_WANTED } else { 0 });
                 SYNC
             }
+            Self::Page { after, complete } => {
+                out.u8(if *complete { COMPLETE } else { 0 });
+                out.id(*after);
+                PAGE
+            }
         }
     }
 
@@ -269,6 +280,7 @@ impl Message {
             },
             WANT => Self::Want { ids: all(&mut body, |body| body.id())? },
             SYNC => Self::Sync { answer_wanted: body.u8()? & ANSWER_WANTED != 0 },
+            PAGE => Self::Page { complete: body.u8()? & COMPLETE != 0, after: body.id_or_nil()? },
             _ => return Ok(None),
         };
         match &message {
