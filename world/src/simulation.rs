@@ -1,0 +1,183 @@
+//! Drives a world: a millisecond at a time, one machine after the other.
+
+use std::future::Future;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::distr::uniform::{SampleRange, SampleUniform};
+use tokio::runtime::Runtime;
+
+use crate::link::Link;
+use crate::world::{self, Millis, with};
+
+/// The least that time moves by. Coarser than any computing here takes, finer than any wait.
+const STEP: Duration = Duration::from_millis(1);
+
+/// The machines' programs, and the world that they run in. One for each thread at a time.
+#[derive(Debug)]
+pub struct Simulation {
+    programs: Vec<Option<Program>>,
+}
+
+/// A process that runs, or sleeps.
+#[derive(Debug)]
+struct Program {
+    runtime: Runtime,
+    /// Since when it is paused.
+    paused: Option<Millis>,
+}
+
+impl Simulation {
+    /// A world of this seed, without machines.
+    pub fn new(seed: u64) -> Self {
+        world::begin(seed);
+        Self { programs: Vec::new() }
+    }
+
+    /// Adds a machine with this address, and power; nothing runs on it.
+    pub fn add(&mut self, ip: IpAddr) -> usize {
+        self.programs.push(None);
+        with(|world| world.add(ip))
+    }
+
+    /// Starts a process on a machine, in place of the one that may run there. It has power from now on.
+    ///
+    /// # Panics
+    /// When the system has no means for a runtime.
+    #[expect(clippy::expect_used, reason = "without a runtime there is no run")]
+    pub fn start<F: Future<Output = ()> + Send + 'static>(&mut self, machine: usize, program: impl FnOnce() -> F) {
+        self.end(machine);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true);
+        #[cfg(tokio_unstable)]
+        {
+            let seed: [u8; 32] = with(|world| world.machines[machine].chance.random());
+            builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed));
+        }
+        let runtime = builder.build().expect("a runtime");
+        with(|world| world.machines[machine].powered = true);
+        within(machine, || drop(runtime.spawn(program())));
+        self.programs[machine] = Some(Program { runtime, paused: None });
+    }
+
+    /// `kill -9`: the process is gone, its machine says so to whoever asks.
+    pub fn kill(&mut self, machine: usize) {
+        self.end(machine);
+    }
+
+    /// The power is gone: nobody hears anything of this machine, and what its disks had not synced may be lost.
+    pub fn power_off(&mut self, machine: usize) {
+        with(|world| world.machines[machine].powered = false);
+        self.end(machine);
+    }
+
+    /// The process does nothing; the machine goes on.
+    pub fn pause(&mut self, machine: usize) {
+        if let Some(program) = &mut self.programs[machine] {
+            program.paused.get_or_insert(world::now());
+        }
+    }
+
+    /// It goes on as if no time had passed, but its clocks say that it has.
+    pub fn resume(&mut self, machine: usize) {
+        let Some(program) = &mut self.programs[machine] else { return };
+        let Some(since) = program.paused.take() else { return };
+        let missed = Duration::from_millis(world::now() - since);
+        within(machine, || program.runtime.block_on(async { tokio::time::advance(missed).await }));
+    }
+
+    /// Whether a process is there.
+    pub fn runs(&self, machine: usize) -> bool {
+        self.programs[machine].is_some()
+    }
+
+    /// Whether one is there and awake.
+    pub fn is_awake(&self, machine: usize) -> bool {
+        self.programs[machine].as_ref().is_some_and(|program| program.paused.is_none())
+    }
+
+    /// Moves a machine's time of day: forward for more than zero. Its other clock knows nothing of it.
+    pub fn move_clock(&mut self, machine: usize, by: i64) {
+        with(|world| {
+            let clock = &mut world.machines[machine].clock;
+            let by_much = Duration::from_millis(by.unsigned_abs());
+            *clock = if by < 0 { clock.saturating_sub(by_much) } else { *clock + by_much };
+        });
+    }
+
+    /// From now on disks say that they have synced and have not: everything that was not there before may be lost with the power.
+    pub fn lie_about_syncs(&mut self, lie: bool) {
+        with(|world| world.disks_lie = lie);
+    }
+
+    /// Changes one direction of the way between two machines.
+    pub fn link(&mut self, from: usize, to: usize, change: impl FnOnce(&mut Link)) {
+        with(|world| change(world.link(from, to)));
+    }
+
+    /// Runs something on a machine that does not run now: to look into its process.
+    pub fn within<T>(&self, machine: usize, run: impl FnOnce() -> T) -> T {
+        within(machine, run)
+    }
+
+    /// Spawns a task in a machine's process; it ends with the process.
+    pub fn spawn(&self, machine: usize, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(program) = &self.programs[machine] {
+            within(machine, || drop(program.runtime.spawn(task)));
+        }
+    }
+
+    /// Draws from the run's chance.
+    pub fn draw<T: SampleUniform, R: SampleRange<T>>(&mut self, range: R) -> T {
+        with(|world| world.chance.random_range(range))
+    }
+
+    /// A millisecond passes.
+    pub fn step(&mut self) {
+        with(|world| world.now += 1);
+        crate::net::deliver();
+        let count = self.programs.len();
+        // Nobody is always the first.
+        let first = self.draw(0..count.max(1));
+        for machine in (first..count).chain(0..first) {
+            if let Some(Program { runtime, paused: None }) = &self.programs[machine] {
+                within(machine, || runtime.block_on(async { tokio::time::sleep(STEP).await }));
+            }
+        }
+    }
+
+    /// Makes something of the run's part of its trace.
+    pub fn note(&mut self, what: impl Hash) {
+        with(|world| world.note(what));
+    }
+
+    /// What all that arrived, and all that was noted, comes to. Two runs with one trace were the same.
+    pub fn trace(&self) -> u64 {
+        with(|world| world.trace())
+    }
+
+    fn end(&mut self, machine: usize) {
+        let program = self.programs[machine].take();
+        // Sockets are closed by whoever has them.
+        within(machine, || drop(program));
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        for machine in 0..self.programs.len() {
+            self.end(machine);
+        }
+        world::end();
+    }
+}
+
+/// Runs something as this machine.
+fn within<T>(machine: usize, run: impl FnOnce() -> T) -> T {
+    let before = with(|world| world.current.replace(machine));
+    let ran = run();
+    with(|world| world.current = before);
+    ran
+}
