@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches};
@@ -29,6 +30,11 @@ pub fn try_parse<T: CommandFactory + FromArgMatches>(
     }
     let matches = command.clone().try_get_matches_from(args)?;
     T::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Parses a value that counts something and cannot be zero, in words that say what to write instead.
+pub fn count<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "write a whole number from 1".to_owned())
 }
 
 /// Where the file is, read before the real parse so that its values can become defaults of that parse.

@@ -93,6 +93,8 @@ async fn statuses_tell_scripts_what_happened() {
     assert_eq!(status_at(at, &["put", "large", "v"]).await.0, Some(1));
     assert_eq!(status_at(at, &["get", ""]).await.0, Some(2));
     assert_eq!(status_at(at, &["get"]).await.0, Some(2));
+    let (status, said) = status_at(at, &["list", "--limit", "0"]).await;
+    assert!(status == Some(2) && said.contains("a whole number from 1"), "{said}");
     assert_eq!(status_at(at, &["get", "absent"]).await.0, Some(3));
     assert_eq!(status_at(at, &["put", "guarded", "v", "--if-absent"]).await.0, Some(4));
     assert_eq!(status_at(at, &["put", "leaderless", "v"]).await.0, Some(5));

@@ -40,6 +40,28 @@ async fn a_node_that_hangs_is_left_for_one_that_answers() {
     assert!(hung.kv().len() <= 1, "it is asked once at most, and then left alone");
 }
 
+#[tokio::test]
+async fn what_never_came_to_a_connection_was_not_applied() {
+    // Who connects to a listener with a full queue hears nothing, as from a node that is cut off.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let deaf = socket.listen(1).unwrap();
+    let address = deaf.local_addr().unwrap();
+    let mut queue = Vec::new();
+    let connect = || tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address));
+    while let Ok(connected) = connect().await {
+        queue.push(connected.unwrap());
+        assert!(queue.len() < 100, "the queue has an end");
+    }
+    let client = builder().timeout(Duration::from_millis(300)).endpoint(address.to_string()).build().unwrap();
+    let failed = client.put("k", "v").await.unwrap_err();
+    assert_eq!(failed.outcome(), Outcome::NotApplied, "{failed}");
+    // One that has connected may have it.
+    let hung = StandIn::start(|_| Action::Hang).await;
+    let client = builder().timeout(Duration::from_millis(300)).endpoint(hung.address.as_str()).build().unwrap();
+    assert_eq!(client.put("k", "v").await.unwrap_err().outcome(), Outcome::Unknown);
+}
+
 /// A client that gives a node five seconds, and asks another beside it after 50 ms.
 fn hedging<const N: usize>(nodes: [&StandIn; N]) -> Client {
     let builder = builder().attempt_timeout(Duration::from_secs(5)).hedge_after(Duration::from_millis(50));

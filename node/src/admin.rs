@@ -1,6 +1,7 @@
 //! What HTTP asks and tells the cluster: gossip's members beside replication's voters, and the leader's work.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,8 +36,8 @@ pub struct Admin {
     roster: watch::Receiver<Arc<Roster>>,
     gossip: OnceLock<Cluster>,
     registries: OnceLock<watch::Receiver<Picture>>,
-    /// What forbids this node to take part for now, for people.
-    trouble: watch::Sender<Option<String>>,
+    /// The cluster is being founded, and is of no use yet.
+    founding: AtomicBool,
 }
 
 /// Why the cluster did not do as it was told. Unless a variant says otherwise, nothing was changed.
@@ -104,7 +105,7 @@ impl Admin {
         roster: watch::Receiver<Arc<Roster>>,
     ) -> Self {
         let (gossip, registries) = (OnceLock::new(), OnceLock::new());
-        Self { name, keyspace, replication, storage, roster, gossip, registries, trouble: watch::channel(None).0 }
+        Self { name, keyspace, replication, storage, roster, gossip, registries, founding: AtomicBool::new(false) }
     }
 
     /// Gossip runs now.
@@ -117,9 +118,16 @@ impl Admin {
         let _: Result<_, _> = self.registries.set(picture);
     }
 
-    /// Something forbids this node to take part until a person has looked into it, or no more.
-    pub fn set_trouble(&self, trouble: Option<String>) {
-        self.trouble.send_replace(trouble);
+    /// The cluster is being founded, or is no more.
+    pub fn set_founding(&self, founding: bool) {
+        self.founding.store(founding, Ordering::Relaxed);
+    }
+
+    /// What forbids this node to take part for now, for people.
+    fn trouble(&self) -> Option<String> {
+        let objection = self.replication.objection().borrow().as_ref().map(ToString::to_string);
+        let founding = self.founding.load(Ordering::Relaxed).then(|| "the cluster is being founded".to_owned());
+        objection.or(founding)
     }
 
     /// Who is there.
@@ -134,7 +142,10 @@ impl Admin {
             _ => None,
         };
         let now = self.gossip.get().map(Cluster::now);
-        let members = roster.members.iter().map(|(id, entry)| {
+        // Gossip goes by the cluster's name, which another cluster may bear as well.
+        let own = self.replication.cluster_id();
+        let ours = roster.members.iter().filter(|(_, entry)| !entry.card.is_of_another(own));
+        let members = ours.map(|(id, entry)| {
             let heard = entry.last_heard.zip(now).map(|(heard, now)| now.saturating_since(heard));
             let heard = if *id == self.replication.me() { Some(Duration::ZERO) } else { heard };
             Member {
@@ -151,12 +162,7 @@ impl Admin {
                 suspected_by: entry.suspected_by.clone(),
             }
         });
-        Members {
-            cluster_id: self.replication.cluster_id(),
-            local: self.replication.me(),
-            leader,
-            members: members.collect(),
-        }
+        Members { cluster_id: own, local: self.replication.me(), leader, members: members.collect() }
     }
 
     /// The LWW element set.
@@ -183,8 +189,8 @@ impl Admin {
 
     /// When nobody leads, why; for people.
     pub fn no_leader_reason(&self) -> String {
-        match (&*self.trouble.borrow(), self.replication.cluster_id(), self.registries.get()) {
-            (Some(trouble), ..) => trouble.clone(),
+        match (self.trouble(), self.replication.cluster_id(), self.registries.get()) {
+            (Some(trouble), ..) => trouble,
             (None, None, Some(picture)) => {
                 let picture = picture.borrow();
                 let told = picture.trouble();
@@ -299,10 +305,7 @@ impl Admin {
                     value.parse().map_err(|_| invalid(format!("`{value}` cannot be; write a whole number from 1")))?;
                 voters.to_string()
             }
-            settings::REPLACE_AFTER => {
-                let span: Span = value.parse().map_err(|error| invalid(format!("{error}")))?;
-                span.to_string()
-            }
+            settings::REPLACE_AFTER => settings::parse_replace_after(value).map_err(invalid)?.to_string(),
             _ => {
                 let reason = format!("there is no value `{name}`; there are voters and replace_after");
                 return Err(AdminError::NotFound { reason });
@@ -354,15 +357,14 @@ impl Admin {
             }
             (None, false) => Check { ok: true, message: format!("{} MiB are free", disk.free_bytes >> 20) },
         };
-        let cluster =
-            match (&*self.trouble.borrow(), self.registries.get().and_then(|picture| picture.borrow().trouble())) {
-                (Some(trouble), _) => Check { ok: false, message: trouble.clone() },
-                (None, Some(trouble)) => Check { ok: false, message: trouble },
-                (None, None) => match self.replication.cluster_id() {
-                    Some(id) => Check { ok: true, message: format!("part of cluster {id}") },
-                    None => Check { ok: false, message: "not part of a cluster yet".to_owned() },
-                },
-            };
+        let cluster = match (self.trouble(), self.registries.get().and_then(|picture| picture.borrow().trouble())) {
+            (Some(trouble), _) => Check { ok: false, message: trouble },
+            (None, Some(trouble)) => Check { ok: false, message: trouble },
+            (None, None) => match self.replication.cluster_id() {
+                Some(id) => Check { ok: true, message: format!("part of cluster {id}") },
+                None => Check { ok: false, message: "not part of a cluster yet".to_owned() },
+            },
+        };
         let checks = [("leader", leader), ("disk", disk), ("cluster", cluster)];
         let tolerated = u32::try_from(self.replication.failures_tolerated()).unwrap_or(u32::MAX);
         (checks.map(|(name, check)| (name.to_owned(), check)).into(), Some(tolerated))

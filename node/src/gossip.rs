@@ -1,12 +1,12 @@
-//! This node's membership: sockets, address, and the roster that the rest of the node goes by.
+//! This node's membership: sockets, and the roster that the rest of the node goes by.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use muster_cluster::runtime::{Cluster, Metrics, View};
 use muster_cluster::swim::Report;
-use tokio::net::{TcpListener, UdpSocket};
+use muster_cluster::world::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
 use crate::metrics::{Kind, Text};
@@ -27,23 +27,6 @@ pub async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
         }
     }
     Err(last)
-}
-
-/// Whether an address is one of this host's own: then one can bind to it.
-pub async fn is_own(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).await.is_ok()
-}
-
-/// The address that this host would use towards `target`; loopback when it would use none. Nothing is sent.
-pub async fn outward(target: SocketAddr) -> IpAddr {
-    let any: SocketAddr =
-        if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
-    let asked = async {
-        let socket = UdpSocket::bind(any).await?;
-        socket.connect(target).await?;
-        socket.local_addr()
-    };
-    asked.await.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |local| local.ip())
 }
 
 /// Keeps the roster as the membership sees it, until that stops.

@@ -4,8 +4,10 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use muster_cluster::world;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -96,7 +98,7 @@ impl Identity {
                 }
                 let content = Content {
                     version: VERSION,
-                    id: Uuid::new_v4(),
+                    id: world::uuid(),
                     cluster: None,
                     http_port: None,
                     peer_port: None,
@@ -120,7 +122,14 @@ impl Identity {
         if head.version > VERSION {
             return Err(IdentityError::Newer { path, found: head.version });
         }
-        let content = serde_json::from_slice(&text).map_err(damaged)?;
+        let mut content: Content = serde_json::from_slice(&text).map_err(damaged)?;
+        content.peers.retain(|peer| {
+            let sound = peer.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
+            if !sound {
+                log::warn!("{}: `{peer}` is no address of a peer; it is left out", path.display());
+            }
+            sound
+        });
         Ok(Self { path, content })
     }
 
@@ -233,6 +242,15 @@ mod tests {
         let again = Identity::open(dir.path(), false).unwrap();
         assert_eq!(again.content, first.content);
         assert_eq!((again.ports(), again.founding(), again.has_left()), ((Some(1), Some(2)), Some(cluster), false));
+    }
+
+    #[test]
+    fn peers_that_are_no_addresses_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Identity::open(dir.path(), false).unwrap();
+        let mixed = ["10.0.0.2:8051", "garbage", "", "10.0.0.3", "10.0.0.4:0", "[::1]:8051", "n:99999"];
+        first.keep_peers(mixed.map(str::to_owned).to_vec()).unwrap();
+        assert_eq!(Identity::open(dir.path(), true).unwrap().peers(), ["10.0.0.2:8051", "[::1]:8051"]);
     }
 
     #[test]

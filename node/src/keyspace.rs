@@ -2,13 +2,12 @@
 //! as the reader wants them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout_at};
-use uuid::Uuid;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::carrier::Carrier;
 use crate::kv::{Freshness, Idempotency, Outcome, Page, PageQuery, Reading, Versioned, Write};
 use crate::replication::{Point, Refusal, Replication};
 use crate::storage::state::{Progress, State, StateError};
@@ -26,15 +25,15 @@ pub struct Keyspace {
     progress: watch::Receiver<Progress>,
     /// True once the node stops: whoever waits for something is told so.
     stopping: watch::Sender<bool>,
-    /// Makes the keys that this node gives to writes that came without one.
-    keys: KeyMaker,
+    /// Numbers the writes that came without a key and go to another node.
+    carrier: Carrier,
 }
 
 impl Keyspace {
     /// The keyspace that this engine replicates.
     pub fn new(replication: Arc<Replication>, state: Arc<State>) -> Self {
         let progress = state.progress();
-        Self { replication, state, progress, stopping: watch::channel(false).0, keys: KeyMaker::new() }
+        Self { replication, state, progress, stopping: watch::channel(false).0, carrier: Carrier::new() }
     }
 
     /// From now on nobody waits here: what would have to is refused, and what waits already is told that the node stops.
@@ -53,12 +52,14 @@ impl Keyspace {
     ///
     /// A write that goes to another node gets an idempotency key if it has none, so that what is retried here applies once.
     pub async fn write(&self, mut write: Write, timeout: Duration) -> Result<Outcome, WriteError> {
-        let deadline = tokio::time::Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         let mut leadership = self.replication.leadership();
         let mut uncertain = false;
+        // Until somebody has answered, or nobody waits: what is settled before may apply no more.
+        let mut ticket = None;
         loop {
             // Before it is proposed: what no leader was asked for has a certain outcome.
-            if tokio::time::Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 return Err(match uncertain {
                     true => WriteError::Unknown,
                     false => WriteError::NoLeader { reason: self.replication.why_no_leader() },
@@ -66,7 +67,12 @@ impl Keyspace {
             }
             let leader = leadership.borrow_and_update().leader;
             if write.idempotency.is_none() && leader != Some(self.replication.me()) {
-                write.idempotency = Some(self.keys.next());
+                let carried = ticket.insert(self.carrier.ticket()).carried();
+                write.idempotency = Some(match self.replication.is_all_of_this_release() {
+                    true => carried.idempotency(),
+                    // Others know keys only, and remember each for ten minutes.
+                    false => Idempotency { digest: 0, ..carried.idempotency() },
+                });
             }
             let refusal = match self.replication.propose(vec![write.clone()], deadline).await {
                 Ok(mut outcomes) => return outcomes.pop().ok_or(WriteError::Unknown),
@@ -84,7 +90,7 @@ impl Keyspace {
             }
             tokio::select! {
                 _ = leadership.changed() => {}
-                () = sleep_until((tokio::time::Instant::now() + RETRY).min(deadline)) => {}
+                () = sleep_until((Instant::now() + RETRY).min(deadline)) => {}
                 () = self.stopped() => return Err(match uncertain {
                     true => WriteError::Unknown,
                     false => WriteError::NotReady { reason: STOPPING.to_owned() },
@@ -131,7 +137,7 @@ impl Keyspace {
 
     /// Waits until this node's state is as fresh as wanted.
     async fn refresh(&self, freshness: Freshness, timeout: Duration) -> Result<(), ReadError> {
-        let deadline = tokio::time::Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         if let Some(revision) = freshness.min_revision {
             self.wait_revision(revision, deadline).await?;
         }
@@ -152,7 +158,7 @@ impl Keyspace {
         }
     }
 
-    async fn wait_revision(&self, revision: u64, deadline: tokio::time::Instant) -> Result<(), ReadError> {
+    async fn wait_revision(&self, revision: u64, deadline: Instant) -> Result<(), ReadError> {
         let mut progress = self.progress.clone();
         let reached = tokio::select! {
             reached = timeout_at(deadline, progress.wait_for(|progress| progress.revision >= revision)) => reached.is_ok(),
@@ -168,11 +174,11 @@ impl Keyspace {
     }
 
     /// Has a majority confirm how far this node must have applied, and waits for that. A retry asks for a new index.
-    async fn linearize(&self, deadline: tokio::time::Instant) -> Result<(), String> {
+    async fn linearize(&self, deadline: Instant) -> Result<(), String> {
         let mut leadership = self.replication.leadership();
         let mut progress = self.progress.clone();
         loop {
-            if tokio::time::Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 return Err(self.replication.why_no_leader());
             }
             leadership.borrow_and_update();
@@ -188,7 +194,7 @@ impl Keyspace {
             }
             tokio::select! {
                 _ = leadership.changed() => {}
-                () = sleep_until((tokio::time::Instant::now() + RETRY).min(deadline)) => {}
+                () = sleep_until((Instant::now() + RETRY).min(deadline)) => {}
             }
         }
     }
@@ -197,7 +203,7 @@ impl Keyspace {
         &self,
         point: Point,
         progress: &mut watch::Receiver<Progress>,
-        deadline: tokio::time::Instant,
+        deadline: Instant,
     ) -> Result<(), String> {
         let reached = |progress: &Progress| progress.applied.is_some_and(|applied| applied.index >= point.index);
         match timeout_at(deadline, progress.wait_for(reached)).await {
@@ -274,23 +280,5 @@ pub enum ReadError {
 impl From<StateError> for ReadError {
     fn from(error: StateError) -> Self {
         Self::Storage { reason: error.to_string() }
-    }
-}
-
-/// Makes idempotency keys that no other node, start or caller uses: callers' keys are visible text, these begin with a control character.
-#[derive(Debug)]
-struct KeyMaker {
-    start: String,
-    next: AtomicU64,
-}
-
-impl KeyMaker {
-    fn new() -> Self {
-        Self { start: Uuid::new_v4().simple().to_string(), next: AtomicU64::new(0) }
-    }
-
-    fn next(&self) -> Idempotency {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Idempotency { key: format!("\u{1}{}-{number:x}", self.start), digest: 0 }
     }
 }

@@ -36,6 +36,11 @@ impl Card {
         bytes.into()
     }
 
+    /// Whether it is part of another cluster than `own`, as far as both are part of one.
+    pub fn is_of_another(&self, own: Option<Uuid>) -> bool {
+        matches!((own, self.cluster_id), (Some(own), Some(theirs)) if own != theirs)
+    }
+
     /// From metadata; `None` for what is none.
     pub fn decode(metadata: &[u8]) -> Option<Self> {
         let (card, newer) = postcard::take_from_bytes::<Self>(metadata).ok()?;

@@ -10,31 +10,28 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{info, warn};
 use muster_client::api::registry::Registration;
 use muster_cluster::keyring::Keyring;
-use muster_cluster::runtime::{KeyFile, ReadKeysError, StampFile, StampStore};
-use tokio::net::{TcpListener, UdpSocket};
+use muster_cluster::runtime::{KeyFile, ReadKeysError};
+use muster_cluster::world::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::admin::Admin;
 use crate::discovery::Discovery;
 use crate::flags::Flags;
 use crate::gossip;
 use crate::http::AppState;
 use crate::http::server::{self, Bound};
 use crate::identity::{Identity, IdentityError};
-use crate::joining::{Joining, STAMP_FILE};
-use crate::keyspace::Keyspace;
-use crate::replication::{self, Compaction, Dialer, Replication};
-use crate::roster::Roster;
-use crate::storage::{OpenError, Storage, StorageOptions};
+use crate::parts::{Data, End, Parts};
+use crate::replication::{self, Replication};
+use crate::set_aside;
+use crate::storage::{self, OpenError, StorageOptions};
 
 /// How long a leaving node waits for others to have heard its goodbye: within the second that a container is given.
 const GOODBYE: Duration = Duration::from_millis(400);
@@ -75,7 +72,7 @@ pub enum StartError {
     )]
     Stamp {
         /// Which file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What is wrong with it.
         cause: io::Error,
     },
@@ -88,6 +85,16 @@ pub enum StartError {
     /// The keys cannot be used.
     #[error("{0}; correct the file, or name another with --keys-file")]
     Keys(#[from] ReadKeysError),
+    /// The data of a life that is over cannot be moved.
+    #[error(
+        "the old data in {dir} cannot be set aside ({cause}); see to the rights and the room there, then start the node again"
+    )]
+    SetAside {
+        /// The data dir.
+        dir: PathBuf,
+        /// As the system says it.
+        cause: io::Error,
+    },
     /// A flag makes no sense here.
     #[error("{0}")]
     Flag(String),
@@ -98,14 +105,6 @@ pub enum StartError {
     Failed(String),
 }
 
-/// How a run ended.
-enum End {
-    /// As asked, or because this node was taken out for good.
-    Stopped,
-    /// The disk is an old copy, and the cluster goes on without it.
-    SetBack,
-}
-
 /// Threads for all but HTTP, which has one of its own for each core: one for every two cores. A write passes half a dozen tasks here one after the
 /// other; with more threads than work they wake each other for every step.
 fn engine_threads() -> usize {
@@ -114,6 +113,9 @@ fn engine_threads() -> usize {
 
 /// Runs until SIGTERM or SIGINT, or until this node is taken out of its cluster for good.
 pub fn run(flags: Flags) -> Result<(), StartError> {
+    if set_aside::is_unfinished(&flags.data_dir) {
+        set_aside(&flags, set_aside::finish)?;
+    }
     loop {
         let threads = engine_threads();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
@@ -121,26 +123,17 @@ pub fn run(flags: Flags) -> Result<(), StartError> {
         runtime.shutdown_timeout(Duration::from_secs(1));
         match end? {
             End::Stopped => return Ok(()),
-            End::SetBack => set_aside(&flags.data_dir, flags.keys_file.as_deref())?,
+            End::SetBack => set_aside(&flags, set_aside::set_aside)?,
+            End::RoomAgain => info!("there is room on the disk again: starting anew over what is on it"),
         }
     }
 }
 
-/// Moves the data of a node that was set back into a folder of its own, so that it starts as a new node and nothing is deleted.
-fn set_aside(dir: &Path, keys: Option<&Path>) -> Result<(), StartError> {
-    let keys = keys.and_then(|keys| keys.canonicalize().ok());
-    let into = dir.join(format!("set-aside-{}", Uuid::new_v4()));
-    std::fs::create_dir(&into)?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        // The keys are the cluster's, not this life's.
-        let is_keys = keys.is_some() && entry.path().canonicalize().ok() == keys;
-        if !is_keys && !entry.file_name().to_string_lossy().starts_with("set-aside-") {
-            std::fs::rename(entry.path(), into.join(entry.file_name()))?;
-        }
-    }
-    warn!("the old data is in {}; delete it once you are sure that nothing in it is missed", into.display());
-    Ok(())
+/// Sets aside the data of a node that was set back, or what a crash left of that.
+fn set_aside(flags: &Flags, how: fn(&Path, Option<&Path>) -> io::Result<()>) -> Result<(), StartError> {
+    let dir = &flags.data_dir;
+    let _lock = storage::lock(dir)?;
+    how(dir, flags.keys_file.as_deref()).map_err(|cause| StartError::SetAside { dir: dir.clone(), cause })
 }
 
 async fn serve(flags: &Flags) -> Result<End, StartError> {
@@ -148,50 +141,13 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
     let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let keys = keys(flags)?;
     let options = StorageOptions { cache_bytes: flags.cache_size.0, ..StorageOptions::default() };
-    let storage = Arc::new(Storage::open(&flags.data_dir, &options)?);
-    let mut identity = Identity::open(&flags.data_dir, storage.cluster_id().is_some())?;
-    if identity.has_left() {
-        info!(
-            "this node was taken out of its cluster for good and does not come back; to use the machine again, start with \
-             another --data-dir or remove {}",
-            flags.data_dir.display()
-        );
-        return Ok(End::Stopped);
-    }
-    if let Some(name) = identity.cluster()
-        && name != flags.cluster
-        && storage.cluster_id().is_some()
-    {
-        return Err(StartError::Flag(format!(
-            "the data in {} is of the cluster named `{name}`, not `{}`; nothing was changed: start with --cluster {name}, or with \
-             another --data-dir",
-            flags.data_dir.display(),
-            flags.cluster
-        )));
-    }
-    identity.keep_cluster(&flags.cluster)?;
-    let id = identity.id();
-    let (http, (udp, tcp)) = bind(flags, &identity).await?;
-    let (http_at, peer_at) = (http.address, tcp.local_addr()?);
-    identity.keep_ports(http_at.port(), peer_at.port())?;
-    let identity = Arc::new(Mutex::new(identity));
-
-    let (roster_sender, roster) = watch::channel(Arc::new(Roster::default()));
-    let dialer = Dialer::default();
-    let options = replication::Options {
-        id,
-        name: flags.name.clone(),
-        priority: flags.priority,
-        heartbeat: flags.heartbeat.0,
-        election_timeout: flags.election_timeout.0,
-        compaction: Compaction { every: flags.snapshot_every.0, keep: flags.log_keep.0 },
-        data_dir: flags.data_dir.clone(),
-        stamp: last_stamp(&flags.data_dir)?,
-    };
-    let replication = Replication::start(options, storage.clone(), dialer.clone(), roster.clone()).await?;
-    let keyspace = Arc::new(Keyspace::new(replication.clone(), storage.state().clone()));
-    let admin = Admin::new(flags.name.clone(), keyspace.clone(), replication.clone(), storage.clone(), roster.clone());
-    let admin = Arc::new(admin);
+    let Some(mut data) = Data::open(flags, &options)? else { return Ok(End::Stopped) };
+    let (http, peer) = bind(flags, &data.identity).await?;
+    let (http_at, peer_at) = (http.address, peer.1.local_addr()?);
+    data.identity.keep_ports(http_at.port(), peer_at.port())?;
+    let parts = Parts::start(flags, data).await?;
+    let Parts { id, keyspace, replication, admin, .. } = &parts;
+    let id = *id;
     let max_value_size = usize::try_from(flags.max_value_size.0).unwrap_or(usize::MAX);
     let http = http.serve(Arc::new(AppState::new(id, keyspace.clone(), admin.clone(), max_value_size)))?;
     if keys.is_open() && (!http_at.ip().is_loopback() || !peer_at.ip().is_loopback()) {
@@ -203,26 +159,19 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
     }
     info!("ready: {} ({id}) serves clients on {http_at} and peers on {peer_at}", flags.name);
 
-    let discovery = discover(flags, id, &replication, http_at, peer_at)?;
-    let mut left = replication.left();
-    let joining =
-        Joining::new(flags.clone(), identity.clone(), replication.clone(), keyspace.clone(), admin, discovery.clone());
-    let mut set_back = replication.replaceable();
+    let discovery = discover(flags, id, replication, http_at, peer_at)?;
+    let joining = parts.joining(flags, discovery.clone());
     let end = tokio::select! {
-        error = joining.run(udp, tcp, http_at, &dialer, roster_sender) => Err(error),
+        end = parts.run(&joining, peer, http_at) => end,
         name = asked_to_stop(&mut stop) => {
             info!("{name}: stopping; another one stops at once");
             Ok(End::Stopped)
         }
-        _ = left.wait_for(|left| *left) => {
-            info!("this node was taken out of its cluster for good; its data stays in {}", flags.data_dir.display());
-            let noted = identity.lock().unwrap_or_else(PoisonError::into_inner).set_left();
-            noted.map(|()| End::Stopped).map_err(StartError::from)
-        }
-        _ = set_back.wait_for(|set_back| *set_back) => Ok(End::SetBack),
-        why = replication.failed() => Err(StartError::Failed(why)),
     };
     let for_good = *replication.left().borrow();
+    if for_good {
+        info!("this node was taken out of its cluster for good; its data stays in {}", flags.data_dir.display());
+    }
     let stopping = async {
         if end.is_ok() {
             replication.step_aside().await;
@@ -253,13 +202,6 @@ fn keys(flags: &Flags) -> Result<Keyring, StartError> {
         warn!("others than its owner may read the keys in {0}; close it with `chmod 600 {0}`", path.display());
     }
     Ok(ring)
-}
-
-/// The stamp of this node's last life; 0: it had none.
-fn last_stamp(dir: &Path) -> Result<u64, StartError> {
-    let path = dir.join(STAMP_FILE);
-    let stamp = StampFile::new(path.clone()).load().map_err(|cause| StartError::Stamp { path, cause })?;
-    Ok(stamp.to_bits())
 }
 
 async fn bind(flags: &Flags, identity: &Identity) -> Result<(Bound, (UdpSocket, TcpListener)), StartError> {

@@ -69,6 +69,7 @@ fn the_configuration_is_read_and_set() {
         ("voters", "[]", 400),
         ("voters", "{", 400),
         ("replace_after", r#"{"value":"soon"}"#, 400),
+        ("replace_after", r#"{"value":"0s"}"#, 400),
         ("colour", r#"{"value":"red"}"#, 404),
     ] {
         let answer = node.put(&format!("/cluster/config/{name}"), body);

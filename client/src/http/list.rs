@@ -11,10 +11,9 @@ use futures_util::stream::try_unfold;
 
 use super::client::Client;
 use super::error::Error;
-use super::read::{Entry, Freshness, ReadInfo};
+use super::read::{Entry, Freshness, ReadInfo, read_options};
 use super::target::Target;
 use super::transport::Request;
-use crate::api::header;
 use crate::api::kv::{Item, Page};
 
 /// A listing in byte order of the keys. Each page is one consistent cut; a later page may come from a later cut. Never
@@ -39,6 +38,8 @@ enum Next {
     After(String),
     Done,
 }
+
+read_options!(List);
 
 impl Client {
     /// Lists the keys that start with `prefix`; all of them when it is empty.
@@ -69,27 +70,9 @@ impl List {
         self
     }
 
-    /// Every page confirmed by a majority.
-    pub fn linearizable(mut self) -> Self {
-        self.freshness.linearizable = true;
-        self
-    }
-
-    /// Every page proved to be at most this old.
-    pub fn max_staleness(mut self, age: Duration) -> Self {
-        self.freshness.max_staleness = Some(age);
-        self
-    }
-
     /// How many keys to ask for at once, 1 to 1,000; the server's 100 when not given.
     pub fn page_size(mut self, keys: usize) -> Self {
         self.page_size = Some(keys);
-        self
-    }
-
-    /// How long each page may take with all its attempts.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
         self
     }
 
@@ -116,11 +99,7 @@ impl List {
         }
         let page: Page = answer.json(false)?;
         self.client.saw(Some(page.revision));
-        let read = ReadInfo {
-            node: answer.id(header::NODE),
-            revision: page.revision,
-            staleness: answer.number(header::STALENESS_MS).map(Duration::from_millis),
-        };
+        let read = ReadInfo { revision: page.revision, ..ReadInfo::of(&answer) };
         let entries = page.items.into_iter().map(|item| entry(item, read)).collect::<Result<Vec<_>, _>>();
         let entries = entries.map_err(|error| answer.garbled(false, format!("a value in its listing: {error}")))?;
         self.next = page.next.map_or(Next::Done, Next::After);

@@ -62,6 +62,7 @@ mod discovery;
 mod error;
 mod hedge;
 mod list;
+mod outgoing;
 mod read;
 mod registry;
 mod retry;

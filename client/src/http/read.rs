@@ -46,7 +46,7 @@ pub struct ReadInfo {
 }
 
 impl ReadInfo {
-    fn of(answer: &Answer) -> Self {
+    pub(super) fn of(answer: &Answer) -> Self {
         Self {
             node: answer.id(header::NODE),
             revision: answer.number(header::REVISION).unwrap_or_default(),
@@ -81,6 +81,35 @@ impl Freshness {
     }
 }
 
+/// Options that every read has.
+macro_rules! read_options {
+    ($type:ident) => {
+        impl $type {
+            /// Confirmed by a majority, each page of a listing by itself: as if there were only one copy.
+            pub fn linearizable(mut self) -> Self {
+                self.freshness.linearizable = true;
+                self
+            }
+
+            /// Proved to be at most this old. What a node cannot prove it has confirmed by the majority.
+            pub fn max_staleness(mut self, age: Duration) -> Self {
+                self.freshness.max_staleness = Some(age);
+                self
+            }
+
+            /// How long it may take with all its attempts, each page of a listing by itself, instead of the client's own time-out.
+            pub fn timeout(mut self, timeout: Duration) -> Self {
+                self.timeout = Some(timeout);
+                self
+            }
+        }
+    };
+}
+
+pub(super) use read_options;
+
+read_options!(Get);
+
 /// Reading a key; await it. `None`: the key is absent. See [`Client::get`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing is sent until it is awaited"]
@@ -100,27 +129,9 @@ impl Client {
 }
 
 impl Get {
-    /// Confirmed by a majority: as if there were only one copy.
-    pub fn linearizable(mut self) -> Self {
-        self.freshness.linearizable = true;
-        self
-    }
-
-    /// Proved to be at most this old. What a node cannot prove it has confirmed by the majority.
-    pub fn max_staleness(mut self, age: Duration) -> Self {
-        self.freshness.max_staleness = Some(age);
-        self
-    }
-
     /// From a node that has applied this revision; it waits for it.
     pub fn min_revision(mut self, revision: u64) -> Self {
         self.freshness.min_revision = Some(revision);
-        self
-    }
-
-    /// How long it may take with all its attempts, instead of the client's own time-out.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
         self
     }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::error::Error;
+use super::outgoing::Departure;
 use crate::api::{ErrorBody, ErrorCode, Outcome, header};
 
 /// 64 MiB: four times the largest value that a node can be set to accept.
@@ -132,12 +133,16 @@ impl Transport {
             url.push_str(&format!("{separator}timeout={}ms", (limits.begin - limits.begin / 10).as_millis().max(1)));
         }
         let mut call = self.http.request(request.method.clone(), url).headers(request.headers.clone());
+        let (departure, body_to_send) = Departure::of(request.body.clone());
         if request.method != Method::GET {
-            call = call.body(request.body.clone());
+            call = call.body(body_to_send);
         }
         let mut response = match timeout_at(started + limits.begin, call.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(lost(&error)),
+            Err(_) if departure.call_off() => {
+                return Err(Lost { unsent: true, reason: "no connection in time".to_owned() });
+            }
             Err(_) => return Err(Lost { unsent: false, reason: "no answer in time".to_owned() }),
         };
         let (status, headers) = (response.status(), response.headers().clone());

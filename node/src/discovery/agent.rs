@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::pace::Pace;
-use super::route;
 use super::standing::{Standing, Word, weigh};
+use crate::route;
 
 /// What the registries say together, now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

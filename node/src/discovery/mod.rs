@@ -16,7 +16,6 @@
 mod agent;
 mod pace;
 mod round;
-mod route;
 mod settle;
 mod standing;
 

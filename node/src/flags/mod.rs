@@ -12,6 +12,9 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use muster_client::api::quantity::{Size, Span};
+use muster_client::flags::count;
+
+use crate::replication::settings;
 
 pub use value::{LARGEST_VALUE, LONGEST_NAME};
 
@@ -73,16 +76,18 @@ pub struct Flags {
 
     /// How many members vote; the others follow. 5 by default: two may fail, and more voters make every write wait for
     /// more disks. Only seeds the replicated configuration of a new cluster; change it later with `muster config`.
-    #[arg(long, env = "MUSTER_VOTERS", value_name = "N", default_value = "5")]
+    #[arg(long, env = "MUSTER_VOTERS", value_name = "N", default_value = "5", value_parser = count::<NonZeroU32>)]
     pub voters: NonZeroU32,
 
-    /// How long a voter is dead before a learner takes its place. 5m by default: longer than a reboot or an upgrade, so
-    /// that those move no data. Only seeds the replicated configuration, like --voters.
-    #[arg(long, env = "MUSTER_REPLACE_AFTER", value_name = "DURATION", default_value = "5m")]
+    /// How long a voter is dead before a learner takes its place, at least 1s. 5m by default: longer than a reboot or an
+    /// upgrade, so that those move no data. Only seeds the replicated configuration, like --voters.
+    #[arg(long, env = "MUSTER_REPLACE_AFTER", value_name = "DURATION", default_value = "5m",
+          value_parser = settings::parse_replace_after)]
     pub replace_after: Span,
 
     /// Found the cluster only when so many nodes have registered. 1 by default: a first node is of use at once.
-    #[arg(long, env = "MUSTER_BOOTSTRAP_EXPECT", value_name = "N", default_value = "1")]
+    #[arg(long, env = "MUSTER_BOOTSTRAP_EXPECT", value_name = "N", default_value = "1",
+          value_parser = count::<NonZeroU32>)]
     pub bootstrap_expect: NonZeroU32,
 
     /// How often the leader tells the others that it is there. 50ms by default: six chances within the election timeout
@@ -231,8 +236,10 @@ mod tests {
             (&["-ra", "http://"], "http://"),
             (&["--advertise", "0.0.0.0"], "others can reach"),
             (&["--advertise", "host:80"], "without a port"),
-            (&["--voters", "0"], "--voters"),
-            (&["--bootstrap-expect", "0"], "--bootstrap-expect"),
+            (&["--voters", "0"], "a whole number from 1"),
+            (&["--replace-after", "0s"], "at least 1s"),
+            (&["--replace-after", "999ms"], "at least 1s"),
+            (&["--bootstrap-expect", "0"], "a whole number from 1"),
             (&["--priority", "x"], "--priority"),
             (&["--heartbeat", "0s"], "without a pause"),
             (&["--heartbeat", "5"], "not a duration"),
@@ -254,6 +261,7 @@ mod tests {
             &["--priority", "-3"],
             &["--join", "[::1]:8051", "--join", "n2.example:8051"],
             &["--advertise", "fe80::1"],
+            &["--replace-after", "1s"],
         ] {
             run(args).unwrap_or_else(|error| panic!("{args:?}: {error}"));
         }

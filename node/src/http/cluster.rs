@@ -1,5 +1,7 @@
 //! `/cluster/...`: what the cluster is like, and what can be done to it.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
@@ -56,8 +58,7 @@ pub(super) async fn set_config(
     payload: Payload,
     name: &str,
 ) -> Result<HttpResponse, ApiError> {
-    let timeout = Query::only_timeout(request)?;
-    let wanted: ConfigValue = json(app, request, payload, &["value"]).await?;
+    let (timeout, wanted): (_, ConfigValue) = told(app, request, payload, &["value"]).await?;
     Ok(ok(&app.admin.set_config(name, &wanted.value, timeout).await?))
 }
 
@@ -67,8 +68,7 @@ pub(super) async fn transfer(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let timeout = Query::only_timeout(request)?;
-    let wanted: Transfer = json(app, request, payload, &["to"]).await?;
+    let (timeout, wanted): (_, Transfer) = told(app, request, payload, &["to"]).await?;
     Ok(ok(&app.admin.transfer(wanted.to, timeout).await?))
 }
 
@@ -79,9 +79,7 @@ pub(super) async fn leave(
     payload: Payload,
     id: &str,
 ) -> Result<HttpResponse, ApiError> {
-    let timeout = Query::only_timeout(request)?;
-    let id = member(id)?;
-    json::<Nothing>(app, request, payload, &[]).await?;
+    let (timeout, id) = departing(app, request, payload, id).await?;
     app.admin.leave(id, timeout).await?;
     Ok(ok(&app.admin.members()))
 }
@@ -93,16 +91,35 @@ pub(super) async fn remove(
     payload: Payload,
     id: &str,
 ) -> Result<HttpResponse, ApiError> {
-    let timeout = Query::only_timeout(request)?;
-    let id = member(id)?;
-    json::<Nothing>(app, request, payload, &[]).await?;
+    let (timeout, id) = departing(app, request, payload, id).await?;
     app.admin.remove(id, timeout).await?;
     Ok(ok(&app.admin.members()))
 }
 
-/// The body of a call that needs no words.
-#[derive(serde::Deserialize)]
-struct Nothing {}
+/// Who is to be taken out, within which time. The body says nothing.
+async fn departing(
+    app: &AppState,
+    request: &HttpRequest,
+    payload: Payload,
+    id: &str,
+) -> Result<(Duration, Uuid), ApiError> {
+    #[derive(serde::Deserialize)]
+    struct Nothing {}
+    let id = member(id)?;
+    let (timeout, Nothing {}) = told(app, request, payload, &[]).await?;
+    Ok((timeout, id))
+}
+
+/// How long a call that changes something may take, and its body.
+async fn told<T: DeserializeOwned>(
+    app: &AppState,
+    request: &HttpRequest,
+    payload: Payload,
+    known: &[&str],
+) -> Result<(Duration, T), ApiError> {
+    let timeout = Query::only_timeout(request)?;
+    Ok((timeout, json(app, request, payload, known).await?))
+}
 
 fn ok<T: Serialize>(body: &T) -> HttpResponse {
     answer::json(StatusCode::OK, body)

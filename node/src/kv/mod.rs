@@ -4,6 +4,7 @@ pub mod decision;
 pub mod memory;
 pub mod operation;
 pub mod reading;
+pub mod session;
 
 pub use decision::{Decision, Revisions, decide};
 pub use memory::Remembered;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_cluster::swim::MemberState;
 use openraft::async_runtime::WatchReceiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
@@ -285,6 +285,14 @@ impl Replication {
             .learner_ids()
             .map(Uuid::from)
             .collect()
+    }
+
+    /// Whether every replica is of a later release than 2.2, as far as gossip tells: those forget what is settled (see [`crate::kv::session`]).
+    pub fn is_all_of_this_release(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let mut replicas = metrics.membership_config.membership().nodes();
+        replicas.all(|(id, _)| id.0 == self.me() || self.remembers(id.0))
     }
 
     fn replicas(&self) -> BTreeSet<Uuid> {

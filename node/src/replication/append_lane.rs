@@ -16,11 +16,13 @@ use futures_util::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::frame::{self, FrameReader};
 use super::held::Held;
-use super::peers::{PeerStream, Peers, ReadHalf, WriteHalf};
+use super::peers::{OpenFailure, PeerStream, Peers, ReadHalf, WriteHalf};
 use super::types::{LogId, NodeId, Raft, TypeConfig};
 use super::wire::APPEND_STREAM;
 
@@ -35,7 +37,22 @@ pub(crate) struct AppendLane {
     peers: Peers,
     target: NodeId,
     connection: Option<Connection>,
+    dialling: Dialling<Result<PeerStream, OpenFailure>>,
     session: u32,
+}
+
+/// A dial that goes on when whoever waits for it gives up, for the next who does. openraft gives a heartbeat no longer than a heartbeat's
+/// interval: a stream that takes longer to open (four round trips, and a handshake on a busy machine) would be dialled for ever, and never stand.
+struct Dialling<T>(Option<AbortOnDropHandle<T>>);
+
+impl<T: Send + 'static> Dialling<T> {
+    /// What comes of the dial under way, or else of this one. Cancel-safe.
+    async fn or<F: Future<Output = T> + Send + 'static>(&mut self, dial: impl FnOnce() -> F) -> Result<T, JoinError> {
+        let dialling = self.0.get_or_insert_with(|| AbortOnDropHandle::new(tokio::spawn(dial())));
+        let dialled = dialling.await;
+        self.0 = None;
+        dialled
+    }
 }
 
 struct Connection {
@@ -67,7 +84,7 @@ type AppendResult = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>
 
 impl AppendLane {
     pub(crate) fn new(peers: Peers, target: NodeId) -> Self {
-        Self { peers, target, connection: None, session: 0 }
+        Self { peers, target, connection: None, dialling: Dialling(None), session: 0 }
     }
 
     /// Sends what `input` gives and yields the answers in order; ends when `input` has ended and all is answered, or behind
@@ -88,7 +105,9 @@ impl AppendLane {
             if first.is_none() {
                 return Ok(Box::pin(stream::empty()));
             }
-            let opened = self.peers.open(self.target, APPEND_STREAM).await;
+            let (peers, target) = (self.peers.clone(), self.target);
+            let opened = self.dialling.or(|| async move { peers.open(target, APPEND_STREAM).await }).await;
+            let opened = opened.unwrap_or_else(|stopped| Err(OpenFailure::Unreachable(stopped.to_string())));
             let (reader, writer) = opened.map_err(|error| error.unreachable())?.into_split();
             self.connection =
                 Some(Connection { reader: FrameReader::new(reader), writer, buffer: BytesMut::new(), torn: false });
@@ -252,5 +271,38 @@ async fn first<F: Future>(pending: &mut Waiting<F>) -> (u64, F::Output) {
         if pending.is_empty() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dial_outlives_those_who_wait_too_short_for_it() {
+        let (heartbeat, opens_in) = (Duration::from_millis(50), Duration::from_millis(160));
+        let dials = Arc::new(AtomicU32::new(0));
+        let dial = || {
+            let number = dials.fetch_add(1, Ordering::Relaxed);
+            async move {
+                sleep(opens_in).await;
+                number
+            }
+        };
+        let mut dialling = Dialling(None);
+        for _ in 0..3 {
+            assert!(timeout(heartbeat, dialling.or(dial)).await.is_err());
+        }
+        assert_eq!(
+            timeout(heartbeat, dialling.or(dial)).await.unwrap().unwrap(),
+            0,
+            "the first, three heartbeats later"
+        );
+        assert_eq!(dialling.or(dial).await.unwrap(), 1, "what was taken is not given again");
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_cluster::election::{Activity, Config, Election, Freshness, Input, Message, Output};
 use muster_cluster::swim::MemberState;
@@ -15,7 +15,7 @@ use muster_cluster::time::Mono;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
@@ -26,6 +26,7 @@ use super::tally::{Refused, Tally};
 use super::types::{NodeId, Raft};
 use super::wire::Call;
 use crate::roster::Roster;
+use crate::storage::Storage;
 
 /// Messages of peers that wait for the core. Full: the newest is dropped, as a network may.
 pub(crate) const MAILBOX: usize = 256;
@@ -51,6 +52,8 @@ pub(crate) struct Means {
     pub(crate) roster: watch::Receiver<Arc<Roster>>,
     /// Whether this node may vote and stand: not before it has heard from the cluster, never once it was set back.
     pub(crate) may_vote: watch::Receiver<bool>,
+    /// One that does not answer takes no vote, not even this node's own.
+    pub(crate) storage: Arc<Storage>,
     /// A stopping node does not stand.
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) mail: mpsc::Receiver<(Uuid, Vec<u8>)>,
@@ -103,7 +106,7 @@ pub(crate) async fn run(mut means: Means) -> Result<(), muster_cluster::election
         });
         let due = election.next_deadline().map(|at| started + at.since_origin());
         tokio::select! {
-            () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 // What may start an election is preceded by what it is decided on.
                 known.refresh(&means, &mut election, clock());
                 election.handle(clock(), Input::Tick);
@@ -250,7 +253,8 @@ async fn perform(means: &Means, output: Output, findings: &mpsc::Sender<Finding>
         }
         Output::DropLease { dead } => give_up_own_lease(means, NodeId(dead)).await,
         Output::Campaign => {
-            if means.stopping.load(Ordering::Relaxed) || !*means.may_vote.borrow() {
+            if means.stopping.load(Ordering::Relaxed) || !*means.may_vote.borrow() || means.storage.stalled().is_some()
+            {
                 return;
             }
             log::info!("no leader: campaigning");

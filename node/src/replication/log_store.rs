@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use muster_cluster::world::spawn_blocking;
 use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::errors::LeaderChanged;
@@ -80,7 +81,7 @@ impl LogStore {
         }
         let log = self.log.clone();
         let read = move || log.read(from, to, limit)?.into_iter().map(decode).collect::<Result<Vec<_>, _>>();
-        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?.map_err(io::Error::other)
+        spawn_blocking(read).await.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent<Entry>> {
@@ -100,18 +101,20 @@ impl LogStore {
         }
     }
 
-    /// What was purged must be in the state, and on disk there.
-    async fn persist_state(&self, purged: LogId) -> io::Result<()> {
-        let Some(state) = self.state.clone() else { return Ok(()) };
+    /// What was purged must be in the state, and on disk there. Says whether it is; there may be no room for it.
+    async fn persist_state(&self, purged: LogId) -> io::Result<bool> {
+        let Some(state) = self.state.clone() else { return Ok(true) };
         let reached = |persisted: Option<Position>| persisted.is_some_and(|persisted| persisted.index >= purged.index);
         if reached(state.persisted_position()) {
-            return Ok(());
+            return Ok(true);
         }
-        let persisted = tokio::task::spawn_blocking(move || state.persist()).await.map_err(io::Error::other)?;
-        if reached(persisted.map_err(io::Error::other)?) {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("entry {} was to be purged, but is not applied", purged.index)))
+        let persisting = state.clone();
+        let persisted = spawn_blocking(move || persisting.persist()).await.map_err(io::Error::other)?;
+        match persisted {
+            Ok(persisted) if reached(persisted) => Ok(true),
+            Ok(_) => Err(io::Error::other(format!("entry {} was to be purged, but is not applied", purged.index))),
+            Err(_) if state.ran_out_of_room() => Ok(false),
+            Err(error) => Err(io::Error::other(error)),
         }
     }
 }
@@ -323,7 +326,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        self.persist_state(log_id).await?;
+        if !self.persist_state(log_id).await? {
+            // The log stays as long as it is: what it holds beyond what the engine believes is seen at the next start, and purged again.
+            return Ok(());
+        }
         self.recent().purge(log_id.index);
         answer(|done| self.log.purge(position(log_id), done)).await
     }

@@ -13,12 +13,13 @@
 
 mod admin;
 mod append_lane;
+mod bad_disk;
 mod call_lane;
 mod campaign;
 mod compaction;
 mod death;
+mod engine;
 mod frame;
-mod full_disk;
 mod held;
 mod incoming;
 mod leadership;
@@ -30,6 +31,8 @@ mod proposer;
 mod read_index;
 mod report;
 pub mod settings;
+#[cfg(simulated)]
+mod simulated;
 mod snapshot_lane;
 mod stamps;
 pub mod state_machine;
@@ -38,25 +41,25 @@ mod steward;
 mod suite;
 mod tally;
 pub mod types;
+mod voting;
 mod wire;
 mod witness;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use muster_cluster::election::{self, Activity, Mode};
+use muster_cluster::world;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::kv::{Outcome, Write};
 use crate::roster::Roster;
-use crate::storage::Storage;
+use crate::storage::{OpenError, Storage};
 use leadership::{Contact, Leadership};
 use peers::Peers;
 use proposer::Proposer;
@@ -64,38 +67,17 @@ pub(crate) use read_index::Point;
 use read_index::ReadIndex;
 use types::{Node, NodeId, Raft};
 pub(crate) use wire::Refusal;
-use wire::{Hello, Welcome};
 use witness::Witness;
 
 pub use admin::AdminFailure;
 pub use compaction::Compaction;
+pub use engine::Options;
 pub use peers::{Dialer, PeerStream, Reach};
 pub use report::{EngineRole, Figures};
-pub use witness::{Others, Registries};
+pub use witness::{Objection, Others, Registries};
 
 /// How long a stopping leader waits for its successor: many times what a hand-over takes, within the second that a container is given.
 const HAND_OVER: Duration = Duration::from_millis(300);
-
-/// How to replicate.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// This node.
-    pub id: Uuid,
-    /// What people call it.
-    pub name: String,
-    /// Who of equally fresh logs leads.
-    pub priority: i32,
-    /// How often the leader lets itself be heard.
-    pub heartbeat: Duration,
-    /// How long its silence is borne.
-    pub election_timeout: Duration,
-    /// When the log is cut.
-    pub compaction: Compaction,
-    /// Where what is remembered of other voters is kept.
-    pub data_dir: PathBuf,
-    /// The stamp of this node's last life in gossip, as its disk holds it.
-    pub stamp: u64,
-}
 
 /// Why a node cannot replicate. The data is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +85,9 @@ pub enum StartError {
     /// A wait that cannot work.
     #[error("the timings cannot work: {0}")]
     Timing(String),
+    /// What is remembered of other voters cannot be used.
+    #[error(transparent)]
+    Data(#[from] OpenError),
     /// The engine refused what is on the disk.
     #[error("the log or the state cannot be used: {0}")]
     Engine(String),
@@ -157,7 +142,7 @@ impl Replication {
     ) -> Result<Arc<Self>, StartError> {
         let me = NodeId(options.id);
         // What the disk holds before the engine changes any of it.
-        let witness = Witness::new(&options.data_dir, &storage, options.stamp);
+        let witness = Witness::new(&options.data_dir, &storage, options.stamp)?;
         let cluster_id = Arc::new(OnceLock::new());
         if let Some(id) = storage.cluster_id() {
             let _: Result<_, _> = cluster_id.set(id);
@@ -170,14 +155,14 @@ impl Replication {
         let applying = Arc::new(AtomicBool::new(false));
         let room = state_machine::Room { log: storage.log().clone(), waits: applying.clone() };
         let machine = state_machine::StateMachine::with_room(storage.state().clone(), room);
-        let raft = Raft::new(me, Arc::new(raft_config(&options)?), network, log_store, machine).await;
+        let raft = Raft::new(me, Arc::new(engine::config(&options)?), network, log_store, machine).await;
         let raft = raft.map_err(|error| StartError::Engine(error.to_string()))?;
         applying.store(true, Ordering::Relaxed);
         // The core reports what is on the disk before it answers: behind this the membership is known, and a lone voter knows that it
         // is one.
         raft.is_initialized().await.map_err(|error| StartError::Engine(error.to_string()))?;
 
-        let seed = rand::random();
+        let seed = world::random();
         let mut config = election::Config::new(Mode::Voted, options.heartbeat, options.election_timeout, seed);
         // The election's messages take the same streams as the votes: who does not answer is not behind a cut of datagrams alone, it is
         // dialled anew within two heartbeats, and asking once more costs nobody anything before a pre-vote is won.
@@ -197,7 +182,7 @@ impl Replication {
             peers: peers.clone(),
             log: storage.log().clone(),
             leadership: leadership.clone(),
-            patience: patience(&options),
+            patience: options.patience(),
             progress: progress.clone(),
             stamps: std::sync::Mutex::default(),
             rooms: witness.rooms.clone(),
@@ -220,6 +205,7 @@ impl Replication {
             roster: roster.clone(),
             may_vote: standing,
             stopping: stopping.clone(),
+            storage: storage.clone(),
             mail,
             refusals: refused,
             activity,
@@ -261,7 +247,7 @@ impl Replication {
             this.start_steward(id);
         }
         let watching =
-            [tokio::spawn(full_disk::run(Arc::downgrade(&this))), tokio::spawn(witness::run(Arc::downgrade(&this)))];
+            [tokio::spawn(bad_disk::run(Arc::downgrade(&this))), tokio::spawn(witness::run(Arc::downgrade(&this)))];
         this.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(watching);
         Ok(this)
     }
@@ -301,6 +287,7 @@ impl Replication {
             peers: self.peers.clone(),
             cluster_id,
             leadership: self.leadership.clone(),
+            may_stand: self.may_stand.subscribe(),
             roster: self.roster.clone(),
             configuration: self.storage.state().configuration(),
         }));
@@ -310,34 +297,6 @@ impl Replication {
     /// Whether a value of the replicated configuration was ever set, as far as this node has applied.
     pub fn is_configured(&self, name: &str) -> bool {
         self.storage.state().configuration().borrow().contains_key(name)
-    }
-
-    /// From now on this node may vote, and stand: others have vouched for its disk, or it is the only voter. Not if anything speaks against it.
-    fn allow_voting(&self, stand: bool) {
-        // Looked at under the lock of the channel: who forbids it says first why, so it is either seen here or comes after.
-        let allow = |may: &mut bool| {
-            let news = !*may && self.witness.nothing_against();
-            *may |= news;
-            news
-        };
-        self.may_vote.send_if_modified(allow);
-        if stand {
-            self.may_stand.send_if_modified(allow);
-        }
-    }
-
-    /// A double of this node is there: neither votes while it is.
-    pub fn note_double(&self) {
-        self.witness.set_doubled(true);
-        self.forbid_voting();
-    }
-
-    /// A double of this node is gone: it votes again if it might before.
-    pub fn resume_voting(&self) {
-        self.witness.set_doubled(false);
-        if self.is_vouched_for() && !self.may_vote() {
-            self.allow_voting(true);
-        }
     }
 
     /// Applies writes as one unit of the log, on whoever leads. Tries once. Who gives up at the deadline knows whether they were handed to
@@ -385,39 +344,9 @@ impl Replication {
         }
     }
 
-    /// Whoever calls this has noted why, so that nobody allows it again.
-    fn forbid_voting(&self) {
-        self.may_vote.send_replace(false);
-        self.may_stand.send_replace(false);
-    }
-
-    /// Whether this node votes and stands.
-    pub fn may_vote(&self) -> bool {
-        *self.may_vote.borrow()
-    }
-
     /// Serves a stream that a peer opened.
     pub async fn serve(self: Arc<Self>, from: Uuid, kind: u8, stream: PeerStream) {
         incoming::serve(self, NodeId(from), kind, stream).await;
-    }
-
-    /// What to answer to a peer that wants in.
-    fn welcome(self: &Arc<Self>, kind: u8, hello: &Hello) -> Welcome {
-        let welcome = match (self.cluster_id(), hello.cluster_id) {
-            (Some(own), Some(theirs)) if own == theirs => Welcome::Granted,
-            (Some(own), _) => Welcome::OtherCluster(own),
-            (None, None) => Welcome::NotReady("neither of the two is part of a cluster yet".to_owned()),
-            (None, Some(theirs)) => match self.adopt(theirs) {
-                Ok(()) => Welcome::Granted,
-                Err(error) => Welcome::NotReady(error.to_string()),
-            },
-        };
-        // What this node acknowledged would count towards a majority, although its disk may yet turn out as an old copy that is
-        // set aside; one from before it joined, perhaps.
-        if welcome == Welcome::Granted && !self.may_vote() && kind != wire::CALL_STREAM {
-            return Welcome::NotReady(self.why_no_vote());
-        }
-        welcome
     }
 
     fn election_message(&self, from: Uuid, message: Vec<u8>) {
@@ -455,7 +384,7 @@ impl Replication {
     pub fn leader(&self) -> Option<Uuid> {
         let Leadership { leader, since, .. } = *self.leadership.borrow();
         let cut_off =
-            leader == Some(self.me()) && !leadership::has_majority(&self.raft, since, patience(&self.options));
+            leader == Some(self.me()) && !leadership::has_majority(&self.raft, since, self.options.patience());
         leader.filter(|_| !cut_off)
     }
 
@@ -463,33 +392,4 @@ impl Replication {
     pub fn left(&self) -> watch::Receiver<bool> {
         self.left.subscribe()
     }
-}
-
-/// How long a leader bears it that no majority answers: twice as long as the voters bear its silence, so that it gives up after they have.
-fn patience(options: &Options) -> Duration {
-    options.election_timeout * 2
-}
-
-fn raft_config(options: &Options) -> Result<Config, StartError> {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let config = Config {
-        cluster_name: "muster".to_owned(),
-        heartbeat_interval: ms(options.heartbeat),
-        // Voters keep their lease for the upper bound; the lower one times only openraft's own elections, which are off.
-        election_timeout_min: ms(options.election_timeout) / 2,
-        election_timeout_max: ms(options.election_timeout),
-        enable_elect: false,
-        enable_pre_vote: Some(true),
-        // A restarted leader is elected like everybody else: its disk may be an old copy.
-        enable_leader_restore: Some(false),
-        // A follower whose disk is an old copy is sent again what it lost. It must not take the leader down, and it votes no more.
-        allow_log_reversion: Some(true),
-        // Snapshots are taken by size, see `compaction`.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        // An entry may be a megabyte; the log reader also bounds a batch by bytes.
-        max_payload_entries: 64,
-        ..Config::default()
-    };
-    config.validate().map_err(|error| StartError::Timing(error.to_string()))
 }

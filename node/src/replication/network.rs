@@ -1,6 +1,6 @@
 //! openraft's network over the peer streams.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::Stream;
 use openraft::base::{BoxFuture, BoxStream};
@@ -21,6 +21,7 @@ use super::state_machine::SnapshotData;
 use super::tally::{Refusals, Refused, Round};
 use super::types::{Node, NodeId, Snapshot, TypeConfig, Vote};
 use super::wire::{Answer, Call};
+use tokio::time::Instant;
 
 /// A peer that cannot be reached is tried again after 20 ms, then 40, up to half a second: soon enough that a restarted voter is back
 /// within a heartbeat or two, rarely enough that a dead one costs nothing.

@@ -6,8 +6,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use muster_cluster::world;
 use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -241,10 +242,9 @@ async fn propose_here(means: &Means, writes: Vec<Write>) -> Result<Vec<Outcome>,
     if !has_majority(&means.raft, since, means.patience) {
         return Err(Refusal::NoMajority);
     }
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let stamp_ms = {
         let mut stamps = means.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        stamps.next(std::time::Instant::now(), term, means.progress.borrow().stamp_ms, wall)
+        stamps.next(Instant::now(), term, means.progress.borrow().stamp_ms, world::wall_clock())
     };
     match means.raft.client_write(Command::new(stamp_ms, writes)).await {
         Ok(response) => Ok(response.data.outcomes),

@@ -1,12 +1,13 @@
 //! What this node says of its replication: for `/cluster/status`, `/readyz`, and people who ask why nobody leads.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_cluster::election::Activity;
 use muster_cluster::swim::MemberState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, ServerState};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::peers::Reach;

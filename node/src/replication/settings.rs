@@ -17,6 +17,8 @@ const REMOVED: &str = "removed/";
 const DEFAULT_VOTERS: usize = 5;
 /// Five minutes: longer than a reboot or an upgrade.
 const DEFAULT_REPLACE_AFTER: Duration = Duration::from_secs(300);
+/// One second: several elections, and a process that is started again. Below that every crash would move a seat.
+const SHORTEST_REPLACE_AFTER: Duration = Duration::from_secs(1);
 
 /// How many members are to vote.
 pub fn voters(configuration: &BTreeMap<String, String>) -> usize {
@@ -26,7 +28,20 @@ pub fn voters(configuration: &BTreeMap<String, String>) -> usize {
 /// How long a voter is dead before a learner takes its place.
 pub fn replace_after(configuration: &BTreeMap<String, String>) -> Duration {
     let span = configuration.get(REPLACE_AFTER).and_then(|text| text.parse::<Span>().ok());
-    span.map_or(DEFAULT_REPLACE_AFTER, |span| span.0)
+    // Releases up to 2.2 took less.
+    span.map_or(DEFAULT_REPLACE_AFTER, |span| span.0.max(SHORTEST_REPLACE_AFTER))
+}
+
+/// Reads how long a voter is to be dead; the error says what can be.
+pub fn parse_replace_after(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+    if span.0 < SHORTEST_REPLACE_AFTER {
+        return Err(format!(
+            "must be at least {}: what is started again within that time is not to be replaced",
+            Span(SHORTEST_REPLACE_AFTER)
+        ));
+    }
+    Ok(span)
 }
 
 /// The name under which it is noted that a node was taken out for good.

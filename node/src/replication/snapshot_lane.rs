@@ -1,6 +1,6 @@
 //! Snapshots: one stream each, in bounded memory on both ends.
 //!
-//! The sender reads frames from a consistent view on a blocking thread, a few ahead of the socket; the receiver builds the new
+//! The sender reads frames from a consistent view on blocking threads, a few ahead of the socket; the receiver builds the new
 //! state beside the present one and hands it to openraft when it is whole. TCP slows the sender to the receiver's pace.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use muster_cluster::world::spawn_blocking;
 use openraft::errors::{NetworkError, ReplicationClosed, StreamingError};
 use openraft::raft::SnapshotResponse;
 use serde::{Deserialize, Serialize};
@@ -94,12 +95,16 @@ async fn transfer(
     frame::put(&mut buffer, 0, &Message::Begin { vote, meta: snapshot.meta.clone() })?;
     let mut source = snapshot.snapshot.reader()?;
     let (frames, mut ready) = mpsc::channel::<Result<(Bytes, u8), StateError>>(AHEAD);
-    let reading = tokio::task::spawn_blocking(move || {
-        while let Some(frame) = source.next_frame().transpose() {
+    let reading = tokio::spawn(async move {
+        loop {
+            let read = spawn_blocking(move || (source.next_frame(), source));
+            let Ok((frame, back)) = read.await else { return Err(io::Error::other("reading the state panicked")) };
+            source = back;
+            let Some(frame) = frame.transpose() else { return Ok(()) };
             let frame = frame.map(|frame| (frame, source.percent()));
             let failed = frame.is_err();
-            if frames.blocking_send(frame).is_err() || failed {
-                break;
+            if frames.send(frame).await.is_err() || failed {
+                return Ok(());
             }
         }
     });
@@ -112,7 +117,7 @@ async fn transfer(
         buffer.clear();
         shown(percent);
     }
-    reading.await.map_err(io::Error::other)?;
+    reading.await.map_err(io::Error::other)??;
     frame::put(&mut buffer, number + 1, &Message::End)?;
     writer.write_all(&buffer).await?;
     // The receiver syncs gigabytes before it answers: as long as its stream stands, wait.
@@ -163,18 +168,31 @@ async fn next(reader: &mut FrameReader<super::peers::ReadHalf>) -> io::Result<Op
 
 type Staging = tokio::task::JoinHandle<Result<StagedSnapshot, StateError>>;
 
-/// A blocking thread that writes what comes through the channel, until an empty frame. A channel that closes before that discards it all.
+/// Writes what comes through the channel, until an empty frame. A channel that closes before that discards it all.
 fn stage(state: Arc<State>) -> (mpsc::Sender<Bytes>, Staging) {
     let (frames, mut arriving) = mpsc::channel::<Bytes>(AHEAD);
-    let staged = tokio::task::spawn_blocking(move || {
-        let mut writer = state.receive_snapshot()?;
-        while let Some(frame) = arriving.blocking_recv() {
+    let staged = tokio::spawn(async move {
+        let mut writer = blocking(move || state.receive_snapshot()).await?;
+        while let Some(frame) = arriving.recv().await {
             if frame.is_empty() {
-                return writer.finish();
+                return blocking(move || writer.finish()).await;
             }
-            writer.write_frame(&frame)?;
+            writer = blocking(move || writer.write_frame(&frame).map(|()| writer)).await?;
         }
+        // Discarding waits for the disk, too.
+        blocking(move || {
+            drop(writer);
+            Ok(())
+        })
+        .await?;
         Err(StateError("the sender stopped before the end".to_owned()))
     });
     (frames, staged)
+}
+
+/// Runs what waits for the disk on a thread for that.
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> Result<T, StateError> {
+    spawn_blocking(run).await.unwrap_or_else(|_| Err(StateError("storing a snapshot panicked".to_owned())))
 }

@@ -6,7 +6,9 @@
 //! lost time that it did not, and a record of theirs would be ten minutes old at once. The wall clock is read once in a cluster's life, for its first stamp: releases up to 2.2 stamped by it, and may
 //! lead again while a cluster is upgraded.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Draws the stamps of one node. Never goes back within a term.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use muster_cluster::world::spawn_blocking;
 use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -83,9 +84,25 @@ impl StateMachine {
         }
     }
 
+    /// An error ends the engine. One for want of room is held back until there is room: what was applied can be read until then, and the start
+    /// that follows finds room for the rest.
+    async fn held_back<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let (Some(room), Err(_)) = (&self.room, &result)
+            && self.state.ran_out_of_room()
+        {
+            log::error!(
+                "the disk is full: nothing is applied until there is room, and reads show what was applied before"
+            );
+            while room.waits.load(Ordering::Relaxed) && !room.log.has_room() {
+                tokio::time::sleep(ROOM).await;
+            }
+        }
+        result
+    }
+
     async fn snapshot(&self) -> io::Result<Snapshot> {
         let state = self.state.clone();
-        let view = blocking(move || state.view()).await?;
+        let view = self.held_back(blocking(move || state.view()).await).await?;
         let meta = SnapshotMeta {
             last_log_id: view.applied().map(log_id),
             last_membership: decode_membership(view.membership().map(|bytes| &bytes[..]))?,
@@ -150,7 +167,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 return Ok(());
             }
             self.wait_for_room().await;
-            self.apply_together(&together, bytes, responders)?;
+            let applied = self.apply_together(&together, bytes, responders);
+            self.held_back(applied).await?;
         }
     }
 
@@ -161,7 +179,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
         let state = self.state.clone();
         let expected = meta.last_log_id.map(position);
-        blocking(move || {
+        let installed = blocking(move || {
             let staged = match snapshot {
                 SnapshotData::Staged(staged) => staged,
                 // Built in this process, as openraft does at a start and in its tests.
@@ -180,8 +198,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 )));
             }
             state.install(staged)
-        })
-        .await
+        });
+        self.held_back(installed.await).await
     }
 
     /// A fresh one: all there is now. `None` while nothing was applied.
@@ -242,7 +260,7 @@ fn in_place<T>(run: impl FnOnce() -> T) -> T {
 
 /// Runs what blocks on the disk on a thread for that.
 async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T, StateError> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(run).await.map_err(io::Error::other)?.map_err(io::Error::other)
+    spawn_blocking(run).await.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
 #[cfg(test)]

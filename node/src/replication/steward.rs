@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_cluster::swim::MemberState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Instant as _};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::leadership::Leadership;
@@ -35,6 +35,8 @@ pub(crate) struct Means {
     pub(crate) peers: Peers,
     pub(crate) cluster_id: Uuid,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    /// Whether this node stands: who must not leads no more, even before it knows who does.
+    pub(crate) may_stand: watch::Receiver<bool>,
     pub(crate) roster: watch::Receiver<Arc<Roster>>,
     pub(crate) configuration: watch::Receiver<Configuration>,
 }
@@ -61,7 +63,7 @@ pub(crate) async fn run(mut means: Means) {
         if !waking.await {
             return;
         }
-        if means.leadership.borrow().leader != Some(means.me.0) {
+        if means.leadership.borrow().leader != Some(means.me.0) || !*means.may_stand.borrow() {
             memory = Memory::default();
             continue;
         }
@@ -117,8 +119,7 @@ fn look(means: &Means, memory: &mut Memory) -> View {
         } else {
             Life::Doubtful
         };
-        let elsewhere =
-            entry.and_then(|entry| entry.card.cluster_id).is_some_and(|cluster_id| cluster_id != means.cluster_id);
+        let elsewhere = entry.is_some_and(|entry| entry.card.is_of_another(Some(means.cluster_id)));
         let duplicate = entry.is_some_and(|entry| entry.duplicate);
         let removed = configuration.contains_key(&settings::removed(id));
         // A stranger that shows up twice is not let in until one of the two is gone; a member is not thrown out for it. And whatever

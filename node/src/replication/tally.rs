@@ -5,9 +5,9 @@
 //! them here. A hint and no more: it only decides how soon the next try begins.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Refusals that wait to be counted. Full: the newest goes, and the campaign's own time-out has to tell.

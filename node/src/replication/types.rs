@@ -11,6 +11,11 @@ use uuid::Uuid;
 use crate::kv::{Outcome, Write};
 use crate::storage::Position;
 
+#[cfg(simulated)]
+type Runtime = super::simulated::Runtime;
+#[cfg(not(simulated))]
+type Runtime = openraft::impls::TokioRuntime;
+
 openraft::declare_raft_types!(
     /// What openraft is instantiated with.
     pub TypeConfig:
@@ -20,6 +25,7 @@ openraft::declare_raft_types!(
         Node = Node,
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,
+        AsyncRuntime = Runtime,
 );
 
 /// A log entry.

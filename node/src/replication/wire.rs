@@ -80,6 +80,8 @@ pub(crate) struct Testimony {
     pub(crate) acknowledged: u64,
     /// Whether the one that answers is a voter whose own disk nothing is known against.
     pub(crate) votes: bool,
+    /// Whether it votes by now: others have vouched for its own disk.
+    pub(crate) vouched: bool,
     /// Whether it leads, and a majority follows.
     pub(crate) leads: bool,
     /// The entry that its membership stands in.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/lock        held by the process that uses the dir
+//! DIR/canary      a few bytes that are written over and over, to see whether the disk answers
 //! DIR/format      format version, and the cluster that the data is of
 //! DIR/log/        segments, and the control file with the vote
 //! DIR/state/      the engine in use, and maybe one that a snapshot is received into
@@ -21,6 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+mod canary;
 pub mod log;
 mod position;
 pub mod snapshot;
@@ -31,6 +33,7 @@ mod tests;
 
 pub use position::Position;
 
+use self::canary::Canary;
 use self::log::{Log, LogOptions, sync_dir};
 use self::state::State;
 
@@ -44,6 +47,7 @@ pub struct Storage {
     state: Arc<State>,
     cluster_id: Mutex<Option<Uuid>>,
     resting: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
+    canary: Canary,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -133,7 +137,8 @@ impl OpenError {
         ))
     }
 
-    fn newer(path: &Path, version: u16) -> Self {
+    /// A file of a newer release.
+    pub(crate) fn newer(path: &Path, version: u16) -> Self {
         Self::Newer(format!(
             "{}: written by a newer release (format {version}); start that release, or a newer one, on this data dir",
             path.display()
@@ -148,7 +153,7 @@ impl OpenError {
 impl Storage {
     /// Opens or creates what is in `dir`, and locks it.
     pub fn open(dir: &Path, options: &StorageOptions) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir).map_err(|error| OpenError::io("create", dir, error))?;
+        log::create_dir(dir).map_err(|error| OpenError::io("create", dir, error))?;
         let lock = lock(dir)?;
         let format = read_format(dir)?;
         let cluster_id = format.as_ref().and_then(|format| format.cluster_id);
@@ -176,12 +181,18 @@ impl Storage {
         check_state_reaches_log(dir, &log, &state)?;
         let state = Arc::new(state);
         let log = Arc::new(log);
-        let resting = rest_now_and_then(state.clone(), log.clone());
+        // It would bring its own chance; what it does, a restart does as well.
+        #[cfg(simulated)]
+        let resting = Ok::<_, std::io::Error>(None);
+        #[cfg(not(simulated))]
+        let resting = rest_now_and_then(state.clone(), log.clone()).map(Some);
+        let canary = Canary::start(dir).map_err(|error| OpenError::io("watch", dir, error))?;
         Ok(Self {
             dir: dir.to_owned(),
             log,
-            resting: Some(resting.map_err(|error| OpenError::io("start a thread for", dir, error))?),
+            resting: resting.map_err(|error| OpenError::io("start a thread for", dir, error))?,
             state,
+            canary,
             cluster_id: Mutex::new(cluster_id),
             _lock: lock,
         })
@@ -219,6 +230,11 @@ impl Storage {
         }
     }
 
+    /// For how long the disk has not answered, if that is so long that it hangs.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.canary.stalled()
+    }
+
     /// Disk figures now.
     pub fn disk(&self) -> DiskStatus {
         let log = self.log.status();
@@ -235,9 +251,11 @@ impl Storage {
 }
 
 /// How often a state is asked to rest: soon after a load, seldom enough to cost nothing.
+#[cfg(not(simulated))]
 const REST_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Lets the state give memory back when it is at rest and the disk has room, until told to end.
+#[cfg(not(simulated))]
 fn rest_now_and_then(state: Arc<State>, log: Arc<Log>) -> std::io::Result<(JoinHandle<()>, Arc<AtomicBool>)> {
     let end = Arc::new(AtomicBool::new(false));
     let ended = end.clone();
@@ -273,7 +291,8 @@ impl fmt::Debug for Storage {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Locks a data dir until the file is dropped.
+pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.map_err(|error| OpenError::io("open", &path, error))?;

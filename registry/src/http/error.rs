@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use actix_web::error::{JsonPayloadError, PayloadError};
+use actix_web::error::{JsonPayloadError, PayloadError, QueryPayloadError};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use muster_client::api::registry::{FoundingConflict, Standing};
@@ -70,8 +70,21 @@ impl From<JsonPayloadError> for Refusal {
                 format!("a body here is at most {MAX_BODY} bytes; nothing was changed"),
                 None,
             )
-        } else {
+        } else if let JsonPayloadError::Deserialize(error) = error {
             Self::bad_request(format!("the body is not the documented JSON: {error}"))
+        } else {
+            Self::bad_request(error)
+        }
+    }
+}
+
+impl From<QueryPayloadError> for Refusal {
+    fn from(error: QueryPayloadError) -> Self {
+        match error {
+            QueryPayloadError::Deserialize(error) => {
+                Self::bad_request(format!("the query is not one of this call: {error}"))
+            }
+            error => Self::bad_request(error),
         }
     }
 }

@@ -22,7 +22,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .content_type(|_| true)
         .error_handler(|error, _| Refusal::from(error).into());
     app.app_data(json)
-        .app_data(web::QueryConfig::default().error_handler(|error, _| Refusal::bad_request(error).into()))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| Refusal::from(error).into()))
         .route_table()
         .default_service(web::to(|request: HttpRequest| async move { Refusal::no_path(request.path()) }));
 }

@@ -135,7 +135,7 @@ async fn what_is_malformed_is_400_with_words() {
     ] {
         let (status, code, message) = served.refused(method, path, body).await;
         assert_eq!((status, code), (400, ErrorCode::BadRequest), "{method} {path} {body}: {message}");
-        assert!(message.len() > 10, "{method} {path}: {message}");
+        assert!(message.len() > 10 && !message.contains("eserialize"), "{method} {path}: {message}");
     }
     assert_eq!(served.call("GET", "/nodes", "").await.1, r#"{"nodes":[]}"#, "nothing was changed");
 }

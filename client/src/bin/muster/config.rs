@@ -17,7 +17,7 @@ use crate::output::{self, Format};
 
 Values:
   voters         how many members vote; 5 at first: two of five may fail, and every write waits for three
-  replace-after  how long a voter is dead before a learner takes its place; 5m at first: longer than a restart")]
+  replace-after  how long a voter is dead before a learner takes its place, at least 1s; 5m at first: longer than a restart")]
 pub(crate) struct Config {
     /// Which value to change
     #[arg(requires = "value")]

@@ -1,10 +1,13 @@
 //! `muster list`
 
+use std::num::NonZeroUsize;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use muster_client::Client;
 use muster_client::api::kv::{Item, MAX_PAGE};
+use muster_client::flags::count;
 use muster_client::http::Entry;
 
 use crate::failure::Failure;
@@ -31,8 +34,8 @@ pub(crate) struct List {
     keys: bool,
 
     /// Stop after so many keys
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>)]
+    limit: Option<NonZeroUsize>,
 
     /// Have a majority confirm each page
     #[arg(long)]
@@ -41,7 +44,7 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(self, client: &Client, format: Format) -> Result<(), Failure> {
-        let mut left = self.limit.unwrap_or(usize::MAX);
+        let mut left = self.limit.map_or(usize::MAX, NonZeroUsize::get);
         let mut pages = client.list(self.prefix).page_size(left.clamp(1, MAX_PAGE));
         if self.keys {
             pages = pages.keys_only();

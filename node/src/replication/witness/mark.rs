@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::storage::OpenError;
+
 const FILE: &str = "witness";
 const MAGIC: &[u8; 8] = b"MUSTRWIT";
 const VERSION: u16 = 1;
@@ -55,6 +57,15 @@ pub(super) enum News {
     Life,
 }
 
+/// Why a file holds no memory that this release can use.
+#[derive(Debug, PartialEq, Eq)]
+enum Unusable {
+    /// Of a newer release, in this format.
+    Newer(u16),
+    /// For people.
+    Damaged(String),
+}
+
 /// What this node remembers of others.
 #[derive(Debug)]
 pub(super) struct Marks {
@@ -63,22 +74,33 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Reads what is remembered. A file that cannot be used is said and set aside: the memory begins anew, and an old copy of another disk may
+    /// Reads what is remembered. A damaged file is said and set aside: the memory begins anew, and an old copy of another disk may
     /// go unnoticed until it is complete again.
-    pub(super) fn open(dir: &Path) -> Self {
+    ///
+    /// # Errors
+    /// When the file is of a newer release. It is left as it is.
+    pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(FILE);
         let read = match fs::read(&path) {
             Ok(bytes) => decode(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Unusable::Damaged(error.to_string())),
         };
-        let of = read.unwrap_or_else(|why| {
-            let aside = path.with_extension("damaged");
-            log::error!("{} cannot be used ({why}); it is moved to {} and begun anew", path.display(), aside.display());
-            let _: Result<_, _> = fs::rename(&path, aside);
-            BTreeMap::new()
-        });
-        Self { path, of }
+        let of = match read {
+            Ok(of) => of,
+            Err(Unusable::Newer(version)) => return Err(OpenError::newer(&path, version)),
+            Err(Unusable::Damaged(why)) => {
+                let aside = path.with_extension("damaged");
+                log::error!(
+                    "{} cannot be used ({why}); it is moved to {} and begun anew",
+                    path.display(),
+                    aside.display()
+                );
+                let _: Result<_, _> = fs::rename(&path, aside);
+                BTreeMap::new()
+            }
+        };
+        Ok(Self { path, of })
     }
 
     pub(super) fn get(&self, id: Uuid) -> Mark {
@@ -132,21 +154,23 @@ fn encode(of: &BTreeMap<Uuid, Mark>) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<BTreeMap<Uuid, Mark>, String> {
+fn decode(bytes: &[u8]) -> Result<BTreeMap<Uuid, Mark>, Unusable> {
+    let damaged = |why: &str| Err(Unusable::Damaged(why.to_owned()));
     if bytes.len() < HEAD || &bytes[..8] != MAGIC {
-        return Err("it is not what this program writes".to_owned());
+        return damaged("it is not what this program writes");
     }
+    // The version first: what else a newer release writes there is unknown.
     let version = u16::from_le_bytes([bytes[8], bytes[9]]);
     if version > VERSION {
-        return Err(format!("it is of format {version}, and this release reads up to {VERSION}"));
+        return Err(Unusable::Newer(version));
     }
     if bytes[12..HEAD] != checksum(bytes).to_le_bytes() {
-        return Err("its checksum does not fit".to_owned());
+        return damaged("its checksum does not fit");
     }
     let count = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
     let (rows, rest) = bytes[HEAD..].as_chunks::<ROW>();
     if rows.len() != count || !rest.is_empty() {
-        return Err("it has another length than it should".to_owned());
+        return damaged("it has another length than it should");
     }
     let number = |row: &[u8; ROW], at: usize| {
         let mut bytes = [0; 8];
@@ -181,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_found_again_and_never_goes_back() {
         let dir = tempfile::tempdir().unwrap();
-        let mut marks = Marks::open(dir.path());
+        let mut marks = Marks::open(dir.path()).unwrap();
         let id = Uuid::from_u128(7);
         assert_eq!(marks.get(id), Mark::default());
         assert_eq!(marks.note(id, Mark { stamp: 5, term: 2, index: 9 }), News::Life);
@@ -189,7 +213,7 @@ mod tests {
         assert_eq!(marks.note(id, Mark { stamp: 4, term: 2, index: 20 }), News::None);
         let (path, bytes) = marks.image();
         write(&path, &bytes).unwrap();
-        assert_eq!(Marks::open(dir.path()).get(id), Mark { stamp: 5, term: 2, index: 20 });
+        assert_eq!(Marks::open(dir.path()).unwrap().get(id), Mark { stamp: 5, term: 2, index: 20 });
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left lying about");
     }
 
@@ -209,14 +233,27 @@ mod tests {
     fn a_damaged_memory_is_set_aside_and_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), b"nonsense").unwrap();
-        assert_eq!(Marks::open(dir.path()).get(Uuid::from_u128(1)), Mark::default());
+        assert_eq!(Marks::open(dir.path()).unwrap().get(Uuid::from_u128(1)), Mark::default());
         assert!(dir.path().join("witness.damaged").exists());
+    }
+
+    #[test]
+    fn a_memory_of_a_newer_release_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut newer = encode(&some());
+        newer[8] += 1;
+        newer.extend([7; 9]);
+        fs::write(dir.path().join(FILE), &newer).unwrap();
+        let error = Marks::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("newer release (format 2)"), "{error}");
+        assert_eq!(fs::read(dir.path().join(FILE)).unwrap(), newer);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn the_memory_is_bounded_and_the_oldest_go() {
         let dir = tempfile::tempdir().unwrap();
-        let mut marks = Marks::open(dir.path());
+        let mut marks = Marks::open(dir.path()).unwrap();
         for n in 1..=300u64 {
             marks.note(Uuid::from_u128(n.into()), Mark { stamp: n, ..Mark::default() });
         }

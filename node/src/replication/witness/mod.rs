@@ -10,32 +10,34 @@
 //! A claim says only what was synced before: the life's stamp, the term of the vote, the last committed entry. None of these goes back on a disk that is
 //! whole. A node asks each member before it makes its first claim there, so no answer speaks of the life that asks.
 
+mod claim;
 mod mark;
+mod objection;
+mod recall;
 mod room;
 mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::future::join_all;
-use muster_cluster::swim::MemberState;
+use muster_cluster::world::spawn_blocking;
 use openraft::async_runtime::WatchReceiver;
-use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Replication;
-use super::types::{NodeId, Vote, position};
-use super::wire::{Answer, Call, Claim, Testimony};
-use crate::storage::Storage;
-use mark::{Marks, News};
-use verdict::{Situation, Verdict, goes_on_without, is_removed, judge, remembers_more};
+use super::types::{NodeId, Vote};
+use super::wire::Testimony;
+use crate::roster::Roster;
+use crate::storage::{OpenError, Storage};
+use mark::Marks;
 
 pub(super) use mark::Mark;
+pub use objection::Objection;
 pub(super) use room::Rooms;
 pub use verdict::{Others, Registries};
 
@@ -47,16 +49,12 @@ const ANSWER: Duration = Duration::from_millis(500);
 const CLAIM: Duration = Duration::from_secs(1);
 /// A memory that only grew by some entries is written at most this often: each costs a sync beside those of the log.
 const WRITE: Duration = Duration::from_secs(5);
-/// Replicas that a voter tells: all voters, and learners up to here.
-const WITNESSES: usize = 16;
-/// Members that are asked in one round: all voters, and others up to here.
-const ASKED: usize = 32;
 
 /// What this node knows of its own disk, and remembers of others.
 pub(super) struct Witness {
     started: Instant,
-    /// What the disk held when the process started.
-    held: Mark,
+    /// What the disk held when this node began to ask: at the start of the process, or once a double was gone.
+    held: Mutex<Mark>,
     marks: Mutex<Marks>,
     /// The memory has changed since it was written.
     unwritten: AtomicBool,
@@ -64,57 +62,55 @@ pub(super) struct Witness {
     writing: tokio::sync::Mutex<()>,
     others: watch::Sender<Option<Others>>,
     waits_for: Mutex<String>,
-    /// The verdict was to vote.
-    vouched: AtomicBool,
-    /// Two live copies of this node were seen, and both still are.
-    doubled: AtomicBool,
-    set_back: watch::Sender<Option<String>>,
+    /// Since the verdict was to vote: the stamp of this node's life then.
+    vouched: Mutex<Option<u64>>,
+    objection: watch::Sender<Option<Objection>>,
+    /// When a double was heard of last.
+    doubled_at: Mutex<Instant>,
     /// It was set back, and another node leads without it: it may begin anew.
     replaceable: watch::Sender<bool>,
     pub(super) rooms: Arc<Rooms>,
 }
 
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    // None of what is locked here is ever left half changed.
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Witness {
     /// Of a node whose engine has not started yet.
-    pub(super) fn new(dir: &Path, storage: &Storage, stamp: u64) -> Self {
-        let last = storage.log().bounds().last.map_or(0, |last| last.index);
-        let applied = storage.state().progress().borrow().applied.map_or(0, |applied| applied.index);
-        let held = Mark { stamp, term: term(storage), index: last.max(applied) };
-        Self {
-            started: Instant::now(),
-            held,
-            marks: Mutex::new(Marks::open(dir)),
+    ///
+    /// # Errors
+    /// When the memory is of a newer release.
+    pub(super) fn new(dir: &Path, storage: &Storage, stamp: u64) -> Result<Self, OpenError> {
+        let now = Instant::now();
+        Ok(Self {
+            started: now,
+            held: Mutex::new(holds(storage, stamp)),
+            marks: Mutex::new(Marks::open(dir)?),
             unwritten: AtomicBool::new(false),
             others: watch::channel(None).0,
             waits_for: Mutex::new("this node has just started".to_owned()),
-            vouched: AtomicBool::new(false),
-            doubled: AtomicBool::new(false),
+            vouched: Mutex::new(None),
+            objection: watch::channel(None).0,
+            doubled_at: Mutex::new(now),
             writing: tokio::sync::Mutex::default(),
-            set_back: watch::channel(None).0,
             replaceable: watch::channel(false).0,
             rooms: Arc::default(),
-        }
+        })
     }
 
-    fn marks(&self) -> MutexGuard<'_, Marks> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_vouched_for(&self) -> bool {
+        locked(&self.vouched).is_some()
     }
 
-    fn waits_for(&self) -> MutexGuard<'_, String> {
-        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_set_back(&self) -> bool {
-        self.set_back.borrow().is_some()
-    }
-
-    pub(super) fn set_doubled(&self, doubled: bool) {
-        self.doubled.store(doubled, Ordering::Release);
+    fn is_doubled(&self) -> bool {
+        matches!(*self.objection.borrow(), Some(Objection::Double(_)))
     }
 
     /// Neither an old copy nor doubled, as far as is known.
     pub(super) fn nothing_against(&self) -> bool {
-        !self.is_set_back() && !self.doubled.load(Ordering::Acquire)
+        self.objection.borrow().is_none()
     }
 
     /// Writes what is remembered, off the tasks. On the disk when it returns, unless that fails.
@@ -123,8 +119,8 @@ impl Witness {
         if !self.unwritten.swap(false, Ordering::AcqRel) {
             return;
         }
-        let (path, bytes) = self.marks().image();
-        let written = tokio::task::spawn_blocking(move || mark::write(&path, &bytes)).await;
+        let (path, bytes) = locked(&self.marks).image();
+        let written = spawn_blocking(move || mark::write(&path, &bytes)).await;
         if let Err(error) = written.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
             self.unwritten.store(true, Ordering::Release);
             log::warn!("what this node knows of the other voters is not on its disk yet: {error}");
@@ -132,8 +128,11 @@ impl Witness {
     }
 }
 
-fn knows_later(answers: &BTreeMap<Uuid, Testimony>, membership_index: Option<u64>) -> bool {
-    answers.values().any(|testimony| testimony.membership_index > membership_index)
+/// How far a disk has come, in a life with this stamp.
+fn holds(storage: &Storage, stamp: u64) -> Mark {
+    let last = storage.log().bounds().last.map_or(0, |last| last.index);
+    let applied = storage.state().progress().borrow().applied.map_or(0, |applied| applied.index);
+    Mark { stamp, term: term(storage), index: last.max(applied) }
 }
 
 /// The term of the vote on the disk.
@@ -146,8 +145,13 @@ fn term(storage: &Storage) -> u64 {
 pub(super) async fn run(replication: Weak<Replication>) {
     let mut asked = BTreeSet::new();
     let mut written = Instant::now();
+    let Some(this) = replication.upgrade() else { return };
+    // Kept, not cloned afresh for every wait: a clone of what nobody reads has news for ever.
+    let (mut roster, mut joined) = (this.roster.clone(), this.joined());
+    drop(this);
     loop {
         let Some(this) = replication.upgrade() else { return };
+        this.look_whether_the_double_is_gone();
         let witness = &this.witness;
         if this.cluster_id().is_some() {
             if this.may_stand() {
@@ -160,18 +164,23 @@ pub(super) async fn run(replication: Weak<Replication>) {
             written = Instant::now();
             witness.write().await;
         }
-        let settled = this.may_stand();
-        let (mut roster, mut joined) = (this.roster.clone(), this.joined());
+        let settled = this.may_stand() || witness.is_doubled();
+        let mut objection = this.objection();
         drop(this);
-        if settled {
-            tokio::time::sleep(CLAIM).await;
-            continue;
-        }
         tokio::select! {
-            () = tokio::time::sleep(ASK) => {}
-            _ = roster.changed() => {}
-            _ = joined.changed() => {}
+            () = tokio::time::sleep(CLAIM), if settled => {}
+            () = news_or_time(&mut roster, &mut joined), if !settled => {}
+            _ = objection.changed() => {}
         }
+    }
+}
+
+/// Returns when there are other members or a cluster to ask in, or when it is time to ask again.
+async fn news_or_time(roster: &mut watch::Receiver<Arc<Roster>>, joined: &mut watch::Receiver<Option<Uuid>>) {
+    tokio::select! {
+        () = tokio::time::sleep(ASK) => {}
+        Ok(()) = roster.changed() => {}
+        Ok(()) = joined.changed() => {}
     }
 }
 
@@ -179,50 +188,6 @@ impl Replication {
     /// What this node was told of other members; before it is, the only voter of a cluster does not vote.
     pub fn tell_others(&self, others: Others) {
         self.witness.others.send_replace(Some(others));
-    }
-
-    /// This disk is an old copy. The node votes and acknowledges no more.
-    pub fn note_set_back(&self, why: &str) {
-        let news = self.witness.set_back.send_if_modified(|before| {
-            let news = before.is_none();
-            before.get_or_insert_with(|| why.to_owned());
-            news
-        });
-        if news {
-            log::error!(
-                "the data dir is an old copy: {why}. This node votes no more; once another one leads it sets the old data aside and comes back \
-                 as a new one. If the whole cluster was set back on purpose, stop all its nodes, delete the file `witness` in each data \
-                 dir, and start them"
-            );
-        }
-        self.forbid_voting();
-    }
-
-    /// Becomes something when this disk turns out as an old copy: how that is known.
-    pub fn set_back(&self) -> watch::Receiver<Option<String>> {
-        self.witness.set_back.subscribe()
-    }
-
-    /// Becomes true when this disk is an old copy and the cluster has a leader without it: the data can be set aside.
-    pub fn replaceable(&self) -> watch::Receiver<bool> {
-        self.witness.replaceable.subscribe()
-    }
-
-    /// Whether others have vouched for this disk since the start, and nobody has spoken against it.
-    pub fn is_vouched_for(&self) -> bool {
-        self.witness.vouched.load(Ordering::Relaxed) && !self.witness.is_set_back()
-    }
-
-    /// Why this node does not vote, for people.
-    pub(super) fn why_no_vote(&self) -> String {
-        match &*self.witness.set_back.borrow() {
-            Some(why) => format!("this node's data dir is an old copy: {why}"),
-            None => self.witness.waits_for().clone(),
-        }
-    }
-
-    fn may_stand(&self) -> bool {
-        *self.may_stand.borrow()
     }
 
     /// What to answer to a node that asks what is remembered of it.
@@ -237,9 +202,10 @@ impl Replication {
         // Of what a follower has acknowledged, what is committed is never cut off.
         let matched = self.matched().get(&of).copied().flatten().unwrap_or(0);
         Testimony {
-            mark: self.witness.marks().get(of),
+            mark: locked(&self.witness.marks).get(of),
             acknowledged: matched.min(self.figures().committed_index),
             votes: voters.contains(&self.me()) && self.witness.nothing_against(),
+            vouched: self.may_vote(),
             leads: self.leader() == Some(self.me()),
             membership_index,
             voters,
@@ -247,190 +213,47 @@ impl Replication {
         }
     }
 
-    /// Takes in what another replica says of itself; the answer is whether this node's disk is full.
-    pub(super) async fn hear_claim(&self, from: Uuid, claim: Claim) -> bool {
-        if self.is_replica(from) {
-            self.witness.rooms.note(from, claim.full);
-            let news = self.witness.marks().note(from, claim.mark);
-            if news != News::None {
-                self.witness.unwritten.store(true, Ordering::Release);
-            }
-            if news == News::Life {
-                self.witness.write().await;
-            }
-        }
-        self.storage.log().is_full()
-    }
-
     pub(super) fn is_replica(&self, id: Uuid) -> bool {
         self.raft.server_metrics().borrow_watched().membership_config.membership().get_node(&NodeId(id)).is_some()
     }
 
-    /// One round of questions, and what follows from the answers.
-    async fn ask_everybody(&self, asked: &mut BTreeSet<Uuid>) {
-        let answers = self.recall(&self.to_ask()).await;
-        asked.extend(answers.keys());
-        if self.witness.is_set_back() {
-            if goes_on_without(self.me(), &answers) {
-                self.witness.replaceable.send_replace(true);
-            }
-            return;
-        }
-        let (voters, membership_index) = (self.voters(), self.membership_index());
-        if self.witness.vouched.load(Ordering::Relaxed) {
-            // A double keeps it from voting, or it waits for the membership that others know of.
-            if self.may_vote() && !knows_later(&answers, membership_index) {
-                self.allow_voting(true);
-            }
-            return;
-        }
-        let others = self.witness.others.borrow().clone();
-        let situation = Situation {
-            me: self.me(),
-            held: self.witness.held,
-            voters: &voters,
-            membership_index,
-            answers: &answers,
-            remembers_somebody: others.as_ref().is_some_and(|others| self.remembers_somebody(others)),
-            others: others.as_ref(),
-            waited: self.witness.started.elapsed(),
-        };
-        match judge(&situation) {
-            Verdict::SetBack(why) => self.note_set_back(&why),
-            Verdict::Wait(why) => {
-                let mut before = self.witness.waits_for();
-                if *before != why {
-                    log::info!("no vote yet: {why}");
-                    *before = why;
-                }
-            }
-            Verdict::Vote(note) => {
-                if let Some(note) = note {
-                    log::warn!("{note}");
-                }
-                self.witness.vouched.store(true, Ordering::Relaxed);
-                // The only voter that hears of a later membership may be led by those in it, but does not stand by its own.
-                let alone = voters.len() == 1 && voters.contains(&self.me());
-                self.allow_voting(!alone || !knows_later(&answers, membership_index));
-            }
-        }
-    }
-
-    /// Says how far this node has come, to those that were asked before; asks the others first.
-    async fn bear_witness(&self, asked: &mut BTreeSet<Uuid>) {
-        let voters = self.voters();
-        self.witness.rooms.weigh(self.me(), self.storage.log().is_full(), &voters);
-        if !voters.contains(&self.me()) {
-            return;
-        }
-        let replicas = voters.iter().copied().chain(self.learners());
-        let to_tell: Vec<Uuid> =
-            replicas.filter(|id| *id != self.me() && self.remembers(*id)).take(WITNESSES).collect();
-        let strangers: Vec<Uuid> = to_tell.iter().filter(|id| !asked.contains(id)).copied().collect();
-        let answers = self.recall(&strangers).await;
-        asked.extend(answers.keys());
-        // They never heard a claim of this life. What this life has acknowledged meanwhile is no evidence against it.
-        let said = |testimony: &Testimony| Testimony { acknowledged: 0, ..testimony.clone() };
-        let against =
-            answers.iter().find_map(|(id, testimony)| remembers_more(self.witness.held, *id, &said(testimony)));
-        if let Some(why) = against {
-            return self.note_set_back(&why);
-        }
-        let Some(mark) = self.on_disk().await else { return };
-        let claim = Claim { mark, full: self.storage.log().is_full() };
-        join_all(to_tell.iter().filter(|id| asked.contains(id)).map(|id| async {
-            let answer = self.peers.calls(NodeId(*id)).call(Call::Claim(claim.clone()), ANSWER).await;
-            if let Ok(Answer::Claim { full }) = answer {
-                self.witness.rooms.note(*id, full);
-            }
-        }))
-        .await;
-    }
-
-    /// How far this node has come, all of it synced. `None` while the disk takes nothing.
-    async fn on_disk(&self) -> Option<Mark> {
-        let stamp = self.roster.borrow().members.get(&self.me()).map_or(0, |entry| entry.incarnation);
-        let log = self.storage.log();
-        let applied = self.raft.metrics().borrow_watched().last_applied.map(position);
-        let index = applied.min(log.bounds().last).map_or(0, |position| position.index);
-        let mark = Mark { stamp, term: term(&self.storage), index };
-        let (done, synced) = oneshot::channel();
-        log.barrier(Box::new(move |result| {
-            let _: Result<_, _> = done.send(result.is_ok());
-        }));
-        matches!(timeout(ANSWER, synced).await, Ok(Ok(true))).then_some(mark)
+    /// The stamp of this node's present life; 0: gossip does not know it yet.
+    fn own_stamp(&self) -> u64 {
+        self.roster.borrow().members.get(&self.me()).map_or(0, |entry| entry.incarnation)
     }
 
     fn membership_index(&self) -> Option<u64> {
         self.raft.server_metrics().borrow_watched().membership_config.log_id().map(|id| id.index)
     }
 
-    /// The other voters, and whoever else says that it is part of this cluster.
-    fn to_ask(&self) -> Vec<Uuid> {
-        let roster = self.roster.borrow().clone();
-        let ours = roster.members.iter().filter(|(_, entry)| {
-            entry.state.is_live() && entry.card.cluster_id.is_some() && entry.card.cluster_id == self.cluster_id()
-        });
-        let voters = self.voters();
-        let others = ours.map(|(id, _)| *id).filter(|id| !voters.contains(id)).take(ASKED);
-        voters.iter().copied().chain(others).filter(|id| *id != self.me()).collect()
-    }
-
-    /// What these remember of this node. Those of a release that remembers nothing count as having said so once gossip sees them alive.
-    async fn recall(&self, ids: &[Uuid]) -> BTreeMap<Uuid, Testimony> {
-        let ask = |id: Uuid| async move {
-            if !self.remembers(id) {
-                let alive = |entry: &crate::roster::Entry| {
-                    entry.state == MemberState::Alive && entry.card.cluster_id == self.cluster_id()
-                };
-                let there = self.roster.borrow().members.get(&id).is_some_and(alive);
-                return there.then(|| (id, Testimony::default()));
-            }
-            match self.peers.calls(NodeId(id)).call(Call::Recall, ANSWER).await {
-                Ok(Answer::Recall(testimony)) => Some((id, testimony)),
-                Ok(_) | Err(_) => None,
-            }
-        };
-        join_all(ids.iter().copied().map(ask)).await.into_iter().flatten().collect()
-    }
-
     /// Whether it is of a release that bears witness; what an older one does not know it does not decode.
-    fn remembers(&self, id: Uuid) -> bool {
+    pub(super) fn remembers(&self, id: Uuid) -> bool {
         self.roster.borrow().members.get(&id).is_some_and(|entry| entry.card.remembers)
-    }
-
-    /// Whether somebody stands at a remembered address who is not known to be a stranger.
-    fn remembers_somebody(&self, others: &Others) -> bool {
-        let roster = self.roster.borrow().clone();
-        let stranger = |address: &String| {
-            let there = roster.members.values().find(|entry| entry.peer.to_string() == *address);
-            there.is_some_and(|entry| {
-                entry.state == MemberState::Alive && entry.card.remembers && entry.card.cluster_id != self.cluster_id()
-            })
-        };
-        others.remembered.iter().any(|address| !stranger(address))
-    }
-
-    /// Whether this node was taken out for good, by the word of a majority of the voters: whoever reaches the peer port can say so. Each is asked
-    /// where gossip knows it to be.
-    pub(super) async fn has_been_removed(&self) -> bool {
-        if self.is_configured(&super::settings::removed(self.me())) {
-            return true;
-        }
-        let answers = self.recall(&self.to_ask()).await;
-        is_removed(self.me(), &self.voters(), self.membership_index(), &answers)
-    }
-
-    /// Ends when this node must not acknowledge any more what it is sent.
-    pub(super) fn until_forbidden(&self) -> impl Future<Output = ()> + use<> {
-        let mut may_vote = self.may_vote.subscribe();
-        async move {
-            let _: Result<_, _> = may_vote.wait_for(|may| !*may).await;
-        }
     }
 
     /// Writes what is remembered before a stop in good order.
     pub(super) async fn keep_memory(&self) {
         self.witness.write().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn old_news_wake_nobody() {
+        let (roster, mut seen) = watch::channel(Arc::new(Roster::default()));
+        let (joined, mut cluster) = watch::channel(None);
+        roster.send_replace(Arc::default());
+        let begin = Instant::now();
+        news_or_time(&mut seen, &mut cluster).await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        // The same news again, and then nobody who could have any.
+        news_or_time(&mut seen, &mut cluster).await;
+        assert!(begin.elapsed() >= ASK);
+        drop((roster, joined));
+        news_or_time(&mut seen, &mut cluster).await;
+        assert!(begin.elapsed() >= ASK * 2);
     }
 }

@@ -1,7 +1,8 @@
 //! Whether a starting node may vote: a function of what its disk holds, what others remember of it, and who else there may be.
 //!
 //! 1. Somebody remembers more of it than its disk holds: the disk is an old copy. It never votes again.
-//! 2. Another voter has answered and remembers no more: it votes.
+//! 2. A majority of the voters, itself among them, has answered, or one that votes by now, and nobody remembers more: it votes. The word of one that has
+//!    just started itself is not enough: its own disk may be an old copy that remembers too little.
 //! 3. It is the only voter that its disk knows. If nobody knows of others, it votes at once. If a member of its cluster answers, and knows of no
 //!    later membership, it votes. If others are remembered but nobody is reached, it votes after [`LONE_WAIT`]. If a registry lists living members,
 //!    or one of them knows of other voters, it waits for these, however long that takes.
@@ -76,11 +77,15 @@ pub(super) fn judge(situation: &Situation<'_>) -> Verdict {
     if let Some(why) = answers.iter().find_map(|(id, testimony)| remembers_more(*held, *id, testimony)) {
         return Verdict::SetBack(why);
     }
-    if answers.iter().any(|(id, testimony)| id != me && (testimony.votes || voters.contains(id))) {
+    let latest = latest_voters(voters, situation.membership_index, answers);
+    let heard = answers.keys().filter(|id| *id != me && latest.contains(id)).count();
+    let majority = heard > 0 && (heard + usize::from(latest.contains(me))) * 2 > latest.len();
+    let speaks = |id: &Uuid, testimony: &Testimony| id != me && testimony.vouched && testimony.votes;
+    if majority || answers.iter().any(|(id, testimony)| speaks(id, testimony)) {
         return Verdict::Vote(None);
     }
     if voters.len() != 1 || !voters.contains(me) {
-        let text = "this node has just started and has not heard from another voter of its cluster yet";
+        let text = "this node has just started and has not heard from enough of the other voters of its cluster yet";
         return Verdict::Wait(text.to_owned());
     }
     judge_lone(situation)
@@ -146,12 +151,17 @@ pub(super) fn is_removed(
     membership_index: Option<u64>,
     answers: &BTreeMap<Uuid, Testimony>,
 ) -> bool {
-    let latest = answers.values().filter(|testimony| testimony.membership_index >= membership_index);
-    let latest = latest.max_by_key(|testimony| testimony.membership_index);
-    let voters = latest.map_or_else(|| voters.clone(), |latest| latest.voters.iter().copied().collect());
+    let voters = latest_voters(voters, membership_index, answers);
     let others = voters.iter().filter(|id| **id != me).count();
     let agree = answers.iter().filter(|(id, testimony)| testimony.removed && **id != me && voters.contains(id)).count();
     agree * 2 > others
+}
+
+/// The voters by the latest membership that is known: this node's own, or what an answer says.
+fn latest_voters(own: &BTreeSet<Uuid>, own_index: Option<u64>, answers: &BTreeMap<Uuid, Testimony>) -> BTreeSet<Uuid> {
+    let latest = answers.values().filter(|testimony| testimony.membership_index > own_index);
+    let latest = latest.max_by_key(|testimony| testimony.membership_index);
+    latest.map_or_else(|| own.clone(), |latest| latest.voters.iter().copied().collect())
 }
 
 #[cfg(test)]
@@ -212,8 +222,22 @@ mod tests {
         assert!(waits(&ask(&[ME, OTHER], &[], Some((Registries::Nobody, false)), day)));
         assert!(waits(&ask(&[ME, OTHER], &[(learner, says(HELD))], Some((Registries::Nobody, false)), day)));
         // The voters have changed since this node's log ends.
-        let promoted = Testimony { votes: true, ..says(HELD) };
+        let promoted = Testimony { votes: true, membership_index: Some(2), voters: vec![ME, learner], ..says(HELD) };
         assert_eq!(ask(&[ME, OTHER], &[(learner, promoted)], None, Duration::ZERO), Verdict::Vote(None));
+    }
+
+    #[test]
+    fn the_word_of_one_that_has_just_started_itself_counts_as_one_of_a_majority() {
+        let [a, b, c] = [2, 3, 4].map(Uuid::from_u128);
+        let five = [ME, a, b, c, Uuid::from_u128(5)];
+        let starting = || Testimony { votes: true, ..says(HELD) };
+        assert!(waits(&ask(&five, &[(a, starting())], None, Duration::ZERO)), "it may be an old copy itself");
+        let two = [(a, starting()), (b, starting())];
+        assert_eq!(ask(&five, &two, None, Duration::ZERO), Verdict::Vote(None));
+        let votes = Testimony { vouched: true, ..starting() };
+        assert_eq!(ask(&five, &[(a, votes.clone())], None, Duration::ZERO), Verdict::Vote(None));
+        let against = [(a, votes), (b, says(Mark { term: 4, ..HELD }))];
+        assert!(matches!(ask(&five, &against, None, Duration::ZERO), Verdict::SetBack(_)));
     }
 
     #[test]

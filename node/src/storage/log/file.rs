@@ -27,6 +27,9 @@ pub(super) struct LogFile {
     file: File,
     #[cfg(test)]
     pub(super) faults: Arc<Faults>,
+    /// What a power cut takes back.
+    #[cfg(simulated)]
+    unsynced: std::sync::Mutex<muster_cluster::world::disk::Journal>,
 }
 
 impl LogFile {
@@ -44,6 +47,8 @@ impl LogFile {
             file: options.open(path)?,
             #[cfg(test)]
             faults: Arc::default(),
+            #[cfg(simulated)]
+            unsynced: std::sync::Mutex::default(),
         })
     }
 
@@ -52,6 +57,8 @@ impl LogFile {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(simulated)]
+        self.journal().writes(offset, bytes.len(), |offset, length| self.read_at(offset, length))?;
         self.file.write_all_at(bytes, offset)
     }
 
@@ -77,6 +84,9 @@ impl LogFile {
         if self.faults.sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("injected"));
         }
+        #[cfg(simulated)]
+        return self.sync_simulated();
+        #[cfg(not(simulated))]
         self.file.sync_data()
     }
 
@@ -93,7 +103,47 @@ impl LogFile {
             self.write_at(&ZEROS[..length], at)?;
             at += length as u64;
         }
+        #[cfg(simulated)]
+        return self.sync_simulated();
+        #[cfg(not(simulated))]
         self.file.sync_all()
+    }
+
+    #[cfg(simulated)]
+    fn journal(&self) -> std::sync::MutexGuard<'_, muster_cluster::world::disk::Journal> {
+        self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    #[cfg(simulated)]
+    fn sync_simulated(&self) -> io::Result<()> {
+        if muster_cluster::world::disk::is_lost() {
+            return Err(io::Error::other("no power"));
+        }
+        self.journal().synced();
+        Ok(())
+    }
+}
+
+#[cfg(simulated)]
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        if muster_cluster::world::disk::is_lost() {
+            // The file of a purged segment may be gone.
+            self.journal().fails(|offset, bytes| drop(self.file.write_all_at(bytes, offset)));
+        }
+    }
+}
+
+/// Makes a directory, with those above it, and their names durable: without that all that is synced within is lost with the name.
+pub(in crate::storage) fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => sync_dir(parent),
     }
 }
 

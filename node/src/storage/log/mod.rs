@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ mod tests;
 
 use control::{Control, Marks};
 
-pub(super) use file::sync_dir;
+pub(super) use file::{create_dir, sync_dir};
 use index::Index;
 use latency::Latency;
 
@@ -117,7 +117,7 @@ pub struct Log {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    work: Condvar,
+    work: Bell,
     spares: Spares,
     full: AtomicBool,
 }
@@ -142,7 +142,7 @@ struct State {
 impl Log {
     /// Opens the log in `dir`, or creates one.
     pub fn open(dir: &Path, options: &LogOptions) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir).map_err(|error| OpenError::io("create", dir, error))?;
+        create_dir(dir).map_err(|error| OpenError::io("create", dir, error))?;
         let path = dir.join("control");
         let exists = path.try_exists().map_err(|error| OpenError::io("look for", &path, error))?;
         let (control, contents) = if exists {
@@ -178,17 +178,10 @@ impl Log {
             closed: false,
         };
         let shared =
-            Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), spares, full: AtomicBool::new(false) });
+            Arc::new(Shared { state: Mutex::new(state), work: Bell::default(), spares, full: AtomicBool::new(false) });
         let writer = Writer::new(shared.clone(), control, marks, recovered.checksum);
-        let threads = [
-            spawn("log-writer", move || writer.run()),
-            spawn("log-spares", {
-                let shared = shared.clone();
-                move || shared.spares.run(|full| shared.full.store(full, Ordering::Relaxed))
-            }),
-        ];
-        let threads = threads.into_iter().collect::<Result<_, _>>();
-        Ok(Self { shared, threads: threads.map_err(|error| OpenError::io("start a thread for", dir, error))? })
+        let threads = start(&shared, writer).map_err(|error| OpenError::io("start a thread for", dir, error))?;
+        Ok(Self { shared, threads })
     }
 
     /// Adds entries. They can be read when this returns and are on disk when `done` hears so.
@@ -295,6 +288,11 @@ impl Log {
         self.shared.spares.is_starved()
     }
 
+    /// Whether there is room for the log and for what is kept in reserve for the state, as of now.
+    pub fn has_room(&self) -> bool {
+        self.shared.spares.has_room()
+    }
+
     /// Why the log takes nothing any more (a failed fsync is never retried), if so. Only a restart helps.
     pub fn failure(&self) -> Option<String> {
         self.shared.lock().failure.clone()
@@ -395,6 +393,41 @@ fn read_all(extents: &[index::Extent], waiting: Vec<Record>, limit: u64) -> Resu
     Ok(records)
 }
 
+/// Wakes the writer.
+#[cfg(not(simulated))]
+type Bell = std::sync::Condvar;
+
+/// Wakes the writer, which is a task in a simulated world.
+#[cfg(simulated)]
+#[derive(Debug, Default)]
+struct Bell(tokio::sync::Notify);
+
+#[cfg(simulated)]
+impl Bell {
+    fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    async fn rung(&self) {
+        self.0.notified().await;
+    }
+}
+
+#[cfg(not(simulated))]
+fn start(shared: &Arc<Shared>, writer: Writer) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let shared = shared.clone();
+    let spares = move || shared.spares.run(|full| shared.full.store(full, Ordering::Relaxed));
+    Ok(vec![spawn("log-writer", move || writer.run())?, spawn("log-spares", spares)?])
+}
+
+/// No threads, which would bring chance of their own. Spares are made when they are needed, and a full disk is not seen.
+#[cfg(simulated)]
+fn start(_: &Arc<Shared>, writer: Writer) -> std::io::Result<Vec<JoinHandle<()>>> {
+    tokio::spawn(writer.run());
+    Ok(Vec::new())
+}
+
+#[cfg(not(simulated))]
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }

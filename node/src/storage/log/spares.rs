@@ -63,6 +63,13 @@ impl Spares {
 
     /// A segment, waiting for one as long as the disk is full; `None` if that is so when the log closes.
     pub(super) fn take(&self) -> Option<Arc<LogFile>> {
+        #[cfg(simulated)]
+        {
+            if muster_cluster::world::disk::is_lost() {
+                return None;
+            }
+            self.refill();
+        }
         let mut pool = self.lock();
         loop {
             if let Some(file) = pool.ready.pop() {
@@ -78,6 +85,10 @@ impl Spares {
 
     /// A segment of an unusual size, waiting likewise.
     pub(super) fn make_large(&self, size: u64) -> Option<Arc<LogFile>> {
+        #[cfg(simulated)]
+        if muster_cluster::world::disk::is_lost() {
+            return None;
+        }
         loop {
             match self.make(size) {
                 Ok(file) => return Some(Arc::new(file)),
@@ -113,6 +124,11 @@ impl Spares {
         self.starved.load(Ordering::Relaxed)
     }
 
+    /// Whether there is room for all that is kept in reserve and a segment, as of now.
+    pub(super) fn has_room(&self) -> bool {
+        free_bytes(&self.dir).is_none_or(|free| free >= self.reserve + self.size)
+    }
+
     /// Number of files ready.
     pub(super) fn count(&self) -> u64 {
         self.lock().ready.len() as u64
@@ -131,6 +147,7 @@ impl Spares {
     }
 
     /// Makes segments ahead and watches the room, until stopped. `report` hears whether the disk is full.
+    #[cfg(not(simulated))]
     pub(super) fn run(&self, report: impl Fn(bool)) {
         loop {
             self.refill();
@@ -172,7 +189,7 @@ impl Spares {
         if problem.is_some() != pool.problem.is_some() {
             match &problem {
                 Some(problem) => log::error!(
-                    "{}: no room for the log: {problem}; writes are refused until there is",
+                    "{}: no further segment can be made for the log: {problem}; writes are refused until one can",
                     self.dir.display()
                 ),
                 None => log::info!("{}: there is room for the log again", self.dir.display()),

@@ -1,8 +1,10 @@
 //! The one thread that writes: takes all that waits, makes one write and one sync of it, then answers everybody.
 
 use std::io::{self, ErrorKind};
+#[cfg(not(simulated))]
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,7 +24,12 @@ const GROUP: usize = 4 << 20;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// How long the mark of what is committed waits for the next group to ride along with.
+#[cfg(not(simulated))]
 const COMPANY: Duration = Duration::from_millis(100);
+
+/// A write and its sync take less than so many milliseconds: a slow disk, so that much may happen meanwhile.
+#[cfg(simulated)]
+const SLOWEST_SYNC: u64 = 8;
 
 /// Something to be done, and who hears that it is.
 pub(super) enum Job {
@@ -104,24 +111,46 @@ impl Writer {
         Self { shared, control, marks, current, chain, group: Vec::new(), placed: Vec::new() }
     }
 
+    /// Until the log is closed or fails.
+    #[cfg(not(simulated))]
     pub(super) fn run(mut self) {
+        let shared = self.shared.clone();
+        while self.turn(wait(&shared)) {}
+    }
+
+    /// The same as a task, on a disk that takes its time.
+    #[cfg(simulated)]
+    pub(super) async fn run(mut self) {
+        let shared = self.shared.clone();
         loop {
-            let shared = self.shared.clone();
-            let mut state = wait(&shared);
-            let jobs = std::mem::take(&mut state.queue);
-            if jobs.is_empty() && !state.committed_changed {
+            shared.work.rung().await;
+            tokio::time::sleep(Duration::from_millis(muster_cluster::world::random() % SLOWEST_SYNC)).await;
+            let state = shared.lock();
+            let idle = state.queue.is_empty() && !state.committed_changed && !state.closed;
+            if !idle && !self.turn(state) {
                 return;
             }
-            // Taken under the same lock as the queue: what it speaks of was appended before.
-            self.marks.committed = state.committed;
-            state.committed_changed = false;
-            drop(state);
-            let mut jobs = jobs.into_iter();
-            let mut waiting = Vec::new();
-            if let Err(stop) = self.work(&mut jobs, &mut waiting) {
-                return self.fail(stop, waiting, jobs);
-            }
         }
+    }
+
+    /// Does all that waits. False when that was the last.
+    fn turn(&mut self, mut state: MutexGuard<'_, State>) -> bool {
+        let jobs = std::mem::take(&mut state.queue);
+        if jobs.is_empty() && !state.committed_changed {
+            return false;
+        }
+        // Taken under the same lock as the queue: what it speaks of was appended before.
+        self.marks.committed = state.committed;
+        state.committed_changed = false;
+        drop(state);
+        let mut jobs = jobs.into_iter();
+        let mut waiting = Vec::new();
+        let done = self.work(&mut jobs, &mut waiting);
+        if let Err(stop) = done {
+            self.fail(stop, waiting, jobs);
+            return false;
+        }
+        true
     }
 
     /// Does the jobs in order. `waiting` holds those whose records are in the group.
@@ -269,7 +298,7 @@ impl Writer {
     }
 
     /// Answers everybody that nothing will be done any more.
-    fn fail(self, stop: Stop, waiting: Vec<Job>, rest: impl Iterator<Item = Job>) {
+    fn fail(&self, stop: Stop, waiting: Vec<Job>, rest: impl Iterator<Item = Job>) {
         let mut state = self.shared.lock();
         let error = match stop {
             Stop::Failed(reason) => {
@@ -292,7 +321,20 @@ impl Writer {
     }
 }
 
+/// A power cut finds the writer at work: what waits is written as far as it comes, and not synced.
+#[cfg(simulated)]
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if muster_cluster::world::disk::is_lost() {
+            let shared = self.shared.clone();
+            let state = shared.lock();
+            self.turn(state);
+        }
+    }
+}
+
 /// Waits until there is something to do. What only the marks say is not worth a wake-up of its own: it waits for company for a while.
+#[cfg(not(simulated))]
 fn wait(shared: &Shared) -> MutexGuard<'_, State> {
     let idle = |state: &mut State| state.queue.is_empty() && !state.closed;
     let state = shared.lock();

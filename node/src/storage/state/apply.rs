@@ -13,8 +13,10 @@ use super::cache::Cache;
 use super::deletion::Deletion;
 use super::generation::Generation;
 use super::rows::{self, APPLIED, Applied, CONFIGURATION, IDEMPOTENCY, KEY, MEMBERSHIP, Part};
+use super::sessions::Sessions;
 use super::{Change, Entry, StateError};
 use crate::kv::memory::REMEMBERED_MS;
+use crate::kv::session::{Carried, Past};
 use crate::kv::{Decision, Idempotency, Operation, Outcome, Remembered, Write, decide};
 
 /// A batch is committed when its rows take this: bounds memory, and the engine's memtable takes it whole.
@@ -32,6 +34,7 @@ const FORGET_EVERY: u32 = 32;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) applied: Applied,
+    sessions: Sessions,
     /// Bytes of rows that the engine was handed since it last rested.
     pub(super) unrested: usize,
     /// Writes that were remembered since old ones were forgotten last.
@@ -43,8 +46,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(applied: Applied) -> Self {
-        Self { applied, ..Self::default() }
+    pub(super) fn new(applied: Applied, sessions: Sessions) -> Self {
+        Self { applied, sessions, ..Self::default() }
     }
 }
 
@@ -90,6 +93,9 @@ impl<'a> Applier<'a> {
 
     /// Hands all that was applied to the engine; readers see it then. Says whether the configuration changed.
     pub(super) fn commit(&mut self) -> Result<bool, StateError> {
+        for (row, value) in self.progress.sessions.rows()? {
+            self.set(row, value);
+        }
         let rows = self.generation.rows()?;
         let mut batch = self.generation.database()?.batch();
         for (row, value) in &self.pending {
@@ -129,6 +135,9 @@ impl<'a> Applier<'a> {
     }
 
     fn apply_write(&mut self, write: &Write, part: Part) -> Result<Outcome, StateError> {
+        if let Some(carried) = write.idempotency.as_ref().and_then(Carried::parse) {
+            return self.apply_carried(write, carried, part);
+        }
         if let Some(idempotency) = &write.idempotency
             && let Some(remembered) = self.remembered(idempotency)?
         {
@@ -141,6 +150,18 @@ impl<'a> Applier<'a> {
         if let Some(idempotency) = &write.idempotency {
             self.remember(idempotency, outcome.clone())?;
         }
+        Ok(outcome)
+    }
+
+    fn apply_carried(&mut self, write: &Write, carried: Carried, part: Part) -> Result<Outcome, StateError> {
+        match self.progress.sessions.past(carried) {
+            Past::Applied(outcome) => return Ok(outcome),
+            // Nobody waits for this either.
+            Past::Settled => return Ok(Outcome::IdempotencyMismatch),
+            Past::New => {}
+        }
+        let outcome = self.apply_operation(write.operation.clone(), part)?;
+        self.progress.sessions.remember(carried, outcome.clone(), self.progress.applied.stamp_ms);
         Ok(outcome)
     }
 

@@ -5,17 +5,18 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use muster_cluster::world;
 
 use super::StateError;
 use crate::storage::OpenError;
-use crate::storage::log::sync_dir;
+use crate::storage::log::{create_dir, free_bytes, sync_dir};
 
 /// Memory for writes before they are flushed to a table; the engine keeps up to four more of them while it flushes, and the allocator some of what they took.
 /// With 4 MiB a process with 10,000 keys of 256 bytes rested at 39 MiB and took 67 at most, with 2 MiB at 34 and 52, for 3.9 instead of 3.4 us of
@@ -35,6 +36,9 @@ const JOURNAL: u64 = 64 << 20;
 /// Open files of tables that are kept: a table has up to 64 MiB, so this serves gigabytes without reopening.
 const FILES: usize = 128;
 
+/// 64 MiB, a table: with less room than one takes, a flush or a compaction that failed most likely did so for want of it.
+const NO_ROOM: u64 = 64 << 20;
+
 /// An open engine.
 pub(in crate::storage) struct Generation {
     pub(super) number: u64,
@@ -42,12 +46,14 @@ pub(in crate::storage) struct Generation {
     engine: Option<(Database, Keyspace)>,
     /// Removed when the last one who uses it lets go.
     doomed: AtomicBool,
+    /// A write of it found no room. It takes none after that, and can still be read.
+    ran_out: AtomicBool,
 }
 
 impl Generation {
     /// Opens the engine in use, or makes the first; removes leftovers of others.
     pub(super) fn open_current(state_dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(state_dir).map_err(|error| OpenError::io("create", state_dir, error))?;
+        create_dir(state_dir).map_err(|error| OpenError::io("create", state_dir, error))?;
         let path = state_dir.join("current");
         let number = match std::fs::read_to_string(&path) {
             Ok(text) => Some(
@@ -55,7 +61,7 @@ impl Generation {
                     .parse::<u64>()
                     .map_err(|_| OpenError::damaged(&path, 0, "the file does not hold a number"))?,
             ),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(OpenError::io("read", &path, error)),
         };
         for (other, dir) in generations(state_dir)? {
@@ -106,12 +112,13 @@ impl Generation {
             fjall::Error::Io(error) => OpenError::io("open", &dir, error),
             other => OpenError::damaged(&dir, 0, &format!("the state engine cannot read it ({other:?})")),
         })?;
-        Ok(Self { number, dir, engine: Some(engine), doomed: AtomicBool::new(false) })
+        Ok(Self { number, dir, engine: Some(engine), doomed: AtomicBool::new(false), ran_out: AtomicBool::new(false) })
     }
 
     /// From here on this is the state, also after a crash.
     pub(super) fn make_current(&self, state_dir: &Path) -> std::io::Result<()> {
         sync_dir(state_dir)?;
+        sync_dirs(&self.dir)?;
         let aside = state_dir.join("current.new");
         let mut file = std::fs::File::create(&aside)?;
         writeln!(file, "{}", self.number)?;
@@ -143,8 +150,16 @@ impl Generation {
             .is_some_and(|(database, rows)| database.write_buffer_size() < MEMTABLE && rows.l0_table_count() < TABLES)
     }
 
+    /// Whether the engine takes no writes any more since one of them found no room.
+    pub(super) fn ran_out(&self) -> bool {
+        self.ran_out.load(Ordering::Relaxed)
+    }
+
     /// An error of the engine, in one line.
     pub(in crate::storage) fn error(&self, error: &fjall::Error) -> StateError {
+        if is_for_want_of_room(error, &self.dir) {
+            self.ran_out.store(true, Ordering::Relaxed);
+        }
         StateError(format!(
             "{}: the state engine failed: {error:?}; check the disk and restart the node",
             self.dir.display()
@@ -174,8 +189,30 @@ fn quietly<T>(open: impl FnOnce() -> fjall::Result<T>) -> fjall::Result<T> {
     opened.unwrap_or(Err(fjall::Error::Unrecoverable))
 }
 
+/// What fails in the background only says afterwards that something did: then the room that there is now tells.
+fn is_for_want_of_room(error: &fjall::Error, dir: &Path) -> bool {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        }
+        fjall::Error::Poisoned => free_bytes(dir).is_some_and(|free| free < NO_ROOM),
+        _ => false,
+    }
+}
+
 fn closed() -> StateError {
     StateError("the state is closed".to_owned())
+}
+
+/// Makes the names of all directories in one durable: the engine makes some without doing so.
+fn sync_dirs(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_dirs(&entry.path())?;
+        }
+    }
+    sync_dir(dir)
 }
 
 /// The engines in a directory.
@@ -192,7 +229,7 @@ impl Drop for Generation {
         if self.doomed.load(Ordering::SeqCst) {
             let dir = self.dir.clone();
             // The last one to let go may be a reader; closing and deleting can take a while.
-            std::thread::spawn(move || {
+            world::detach(move || {
                 drop(engine);
                 if let Err(error) = std::fs::remove_dir_all(&dir) {
                     log::warn!("{}: cannot remove: {error}; the next start tries again", dir.display());

@@ -21,6 +21,7 @@ mod deletion;
 mod generation;
 mod read;
 mod rows;
+mod sessions;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use cache::Cache;
 use deletion::Deletion;
 pub(super) use generation::Generation;
 use rows::{APPLIED, Applied, MEMBERSHIP};
+use sessions::Sessions;
 
 /// What to do about a state that cannot be read.
 pub(super) const REPLACE: &str =
@@ -106,8 +108,11 @@ impl State {
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
         let block_bytes = cache_bytes / BLOCKS_SHARE;
         let generation = Generation::open_current(dir, block_bytes)?;
+        #[cfg(simulated)]
+        muster_cluster::world::disk::synced(dir);
         let damaged = |error: StateError| OpenError::Damaged(error.0);
         let applied = read::applied(&generation).map_err(damaged)?;
+        let sessions = Sessions::load(&generation).map_err(damaged)?;
         let configuration = read::configuration(&generation).map_err(damaged)?;
         let progress = publishable(&applied);
         let resumed = applied.part.as_ref().map(|part| part.prefix.clone()).filter(|prefix| !prefix.is_empty());
@@ -118,7 +123,7 @@ impl State {
             rested: Mutex::new(None),
             current: RwLock::new(Arc::new(generation)),
             deletion: Deletion::resumed(resumed),
-            applier: Mutex::new(apply::Progress::new(applied)),
+            applier: Mutex::new(apply::Progress::new(applied, sessions)),
             // What was read may have been in the system's memory only.
             persisted: Mutex::new(None),
             syncing: Mutex::new(()),
@@ -187,6 +192,8 @@ impl State {
         }
         let _syncing = self.syncing();
         generation.database()?.persist(PersistMode::SyncAll).map_err(|error| generation.error(&error))?;
+        #[cfg(simulated)]
+        muster_cluster::world::disk::synced(&self.dir);
         let mut persisted = self.persisted();
         *persisted = (*persisted).max(position);
         Ok(position)
@@ -230,6 +237,7 @@ impl State {
         let mut applier = self.applier();
         let generation = staged.generation;
         let applied = read::applied(&generation)?;
+        let sessions = Sessions::load(&generation)?;
         let configuration = read::configuration(&generation)?;
         generation
             .make_current(&self.dir)
@@ -243,9 +251,11 @@ impl State {
         self.deletion.end();
         old.doom();
         drop(old);
+        #[cfg(simulated)]
+        muster_cluster::world::disk::synced(&self.dir);
         *self.persisted() = applied.position;
         self.publish(&applied);
-        *applier = apply::Progress::new(applied);
+        *applier = apply::Progress::new(applied, sessions);
         self.configuration.send_replace(Arc::new(configuration));
         Ok(())
     }
@@ -258,7 +268,7 @@ impl State {
             (applier.applied.position, applier.unrested)
         };
         let before = std::mem::replace(&mut *self.rested(), applied);
-        if before != applied || unrested < WORTH_A_TABLE {
+        if self.ran_out_of_room() || before != applied || unrested < WORTH_A_TABLE {
             return Ok(());
         }
         // Twice, with the same position written in between: the engine lets go of a flushed memtable at the next rotation only.
@@ -274,6 +284,12 @@ impl State {
             generation.rows()?.rotate_memtable_and_wait().map_err(|error| generation.error(&error))?;
         }
         Ok(())
+    }
+
+    /// Whether it takes no writes any more since one of them found no room on the disk. Reads go on. What was applied is in the log as well, and a
+    /// start with room reads it from there.
+    pub fn ran_out_of_room(&self) -> bool {
+        self.generation().ran_out()
     }
 
     /// Bytes that it takes on disk, nearly.
@@ -310,7 +326,9 @@ impl State {
 impl Drop for State {
     /// So that the next start has nothing to replay.
     fn drop(&mut self) {
-        if let Err(error) = self.persist() {
+        if !self.ran_out_of_room()
+            && let Err(error) = self.persist()
+        {
             log::warn!("the state was not synced at the end; the log will replay what is missing: {error}");
         }
     }

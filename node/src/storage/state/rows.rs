@@ -7,6 +7,7 @@
 //! k <key>                      u64 create revision, u64 modify revision, u16 length of the content type (65535: none), the type, the value
 //! m applied                    how far the log was applied (postcard)
 //! m membership                 the membership, as replication encodes it
+//! s <u128 session> <u64 n>     settled below, stamp, and what came of the writes 32 n to 32 n + 31 (postcard); both numbers big-endian
 //! t <u64 stamp> <idem. key>    empty: what is to be forgotten when; the stamp big-endian, so that rows are in its order
 //! ```
 
@@ -20,6 +21,7 @@ use crate::storage::Position;
 pub(super) const CONFIGURATION: u8 = b'c';
 pub(super) const IDEMPOTENCY: u8 = b'i';
 pub(super) const KEY: u8 = b'k';
+pub(super) const SESSION: u8 = b's';
 pub(super) const EXPIRY: u8 = b't';
 
 /// The row that says how far the log was applied.
@@ -98,6 +100,21 @@ pub(super) fn expiry_row(stamp_ms: u64, key: &str) -> Vec<u8> {
 pub(super) fn parse_expiry_row(row: &[u8]) -> Option<(u64, &str)> {
     let (stamp, key) = row.get(1..)?.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*stamp), std::str::from_utf8(key).ok()?))
+}
+
+/// The row of some outcomes of a session.
+pub(super) fn session_row(session: u128, at: u64) -> Vec<u8> {
+    let mut row = Vec::with_capacity(25);
+    row.push(SESSION);
+    row.extend_from_slice(&session.to_be_bytes());
+    row.extend_from_slice(&at.to_be_bytes());
+    row
+}
+
+/// Session and place of such a row.
+pub(super) fn parse_session_row(row: &[u8]) -> Option<(u128, u64)> {
+    let (session, rest) = row.get(1..)?.split_first_chunk::<16>()?;
+    Some((u128::from_be_bytes(*session), u64::from_be_bytes(rest.try_into().ok()?)))
 }
 
 /// A key's row.

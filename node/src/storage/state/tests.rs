@@ -13,11 +13,11 @@ use crate::kv::{Condition, Idempotency, Operation};
 
 const CACHE: u64 = 1 << 20;
 
-fn open(dir: &TempDir) -> State {
+pub(super) fn open(dir: &TempDir) -> State {
     State::open(dir.path(), CACHE).unwrap()
 }
 
-fn put(key: &str, value: &str) -> Operation {
+pub(super) fn put(key: &str, value: &str) -> Operation {
     let (key, value) = (key.to_owned(), Bytes::copy_from_slice(value.as_bytes()));
     Operation::Put { key, value, content_type: Some("text/plain".into()), condition: Condition::Always }
 }
@@ -34,7 +34,7 @@ fn keyed(operation: Operation, key: &str, digest: u64) -> Write {
     Write { operation, idempotency: Some(Idempotency { key: key.into(), digest }) }
 }
 
-fn entry(index: u64, stamp_ms: u64, writes: Vec<Write>) -> Entry {
+pub(super) fn entry(index: u64, stamp_ms: u64, writes: Vec<Write>) -> Entry {
     Entry { position: Position { term: 1, index }, change: Change::Writes { stamp_ms, writes: writes.into() } }
 }
 
@@ -300,7 +300,7 @@ fn leftovers_of_other_engines_are_removed_at_the_start() {
 }
 
 /// What a kill leaves: the files as the system has them, without what the process still held.
-fn crashed_copy(dir: &TempDir) -> TempDir {
+pub(super) fn crashed_copy(dir: &TempDir) -> TempDir {
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).unwrap();
         for entry in fs::read_dir(from).unwrap() {

@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use muster_client::Client;
 use muster_client::api::quantity::{Size, Span};
+use muster_client::flags::count;
 
 use crate::failure::{Failure, Status};
 use crate::output::Format;
@@ -37,7 +38,7 @@ Run it on another machine than the nodes, or it takes its share of their process
 Latencies are measured from sending a request to having read its answer.")]
 pub(crate) struct Bench {
     /// How many requests are under way at once; 64 is what a small cluster is busy with
-    #[arg(long, env = "MUSTER_CONNECTIONS", value_name = "N", default_value = "64")]
+    #[arg(long, env = "MUSTER_CONNECTIONS", value_name = "N", default_value = "64", value_parser = count::<NonZeroU32>)]
     connections: NonZeroU32,
 
     /// How long each value is; 256 bytes hold a session or a setting
@@ -45,7 +46,7 @@ pub(crate) struct Bench {
     value_size: Size,
 
     /// How many different keys; 10,000 fit into any cache, so that disks are not measured by accident
-    #[arg(long, env = "MUSTER_KEYS", value_name = "N", default_value = "10000")]
+    #[arg(long, env = "MUSTER_KEYS", value_name = "N", default_value = "10000", value_parser = count::<NonZeroUsize>)]
     keys: NonZeroUsize,
 
     /// What to do; write, since that is what a store finds hard; mixed is four reads to a write

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Whether `ip` belongs to one of this machine's interfaces: only then can a socket be bound to it. Nothing is sent.
-pub(super) fn is_own(ip: IpAddr) -> bool {
+pub(crate) fn is_own(ip: IpAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
 }
 
 /// The address that this machine would send from to `to`, as the routing table has it. Nothing is sent.
-pub(super) fn towards(to: SocketAddr) -> Option<IpAddr> {
+pub(crate) fn towards(to: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
     socket.connect(to).ok()?;

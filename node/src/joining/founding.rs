@@ -1,0 +1,120 @@
+//! How the node comes to its cluster: it knows it, founds it, or is let into it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use log::{info, warn};
+use muster_cluster::world;
+use uuid::Uuid;
+
+use super::Joining;
+use crate::discovery::{Claims, Settled};
+use crate::identity::IdentityError;
+use crate::kv::{Operation, Write};
+use crate::replication::settings;
+use crate::startup::StartError;
+
+/// How long one try to write the founder's flags into the new cluster may take.
+const SEEDING: Duration = Duration::from_secs(5);
+
+impl Joining {
+    /// Comes to a cluster, and goes on for ever.
+    pub(super) async fn settle(&self) -> Result<Infallible, StartError> {
+        if let Some(id) = self.to_found().await? {
+            self.found(id).await?;
+        }
+        std::future::pending().await
+    }
+
+    /// The cluster that this node is to found, if it is. Returns as well when it was let into one.
+    async fn to_found(&self) -> Result<Option<Uuid>, StartError> {
+        let claimed = self.identity().founding();
+        if let Some(id) = self.replication.cluster_id() {
+            // A founder that stopped between its first step and its last takes the rest now.
+            return Ok(claimed.filter(|claimed| *claimed == id));
+        }
+        let Some(discovery) = &self.discovery else {
+            if !self.flags.join.is_empty() {
+                info!("waiting for a peer of {} that has a cluster", self.flags.join.join(", "));
+                return Ok(None);
+            }
+            let id = match claimed {
+                Some(claimed) => claimed,
+                None => self.write().await?,
+            };
+            info!("founding cluster {id}: neither a registry nor a peer was named");
+            return Ok(Some(id));
+        };
+        // A leader may let this node in while the registries still think.
+        let mut joined = self.replication.joined();
+        tokio::select! {
+            _ = joined.wait_for(Option::is_some) => Ok(None),
+            settled = discovery.settle(self) => match settled? {
+                Settled::Founder { cluster_id } => Ok(Some(cluster_id)),
+                Settled::Join { cluster_id, .. } => {
+                    info!("waiting for cluster {cluster_id} to let this node in");
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// Begins a cluster of this one node. Its id is on this disk, and with the registries if there are any.
+    async fn found(&self, id: Uuid) -> Result<(), StartError> {
+        self.admin.set_founding(true);
+        self.replication.found(id).await?;
+        self.seed_configuration().await;
+        // Last: a crash before this repeats what is missing.
+        self.identity().set_founding(None)?;
+        self.admin.set_founding(false);
+        Ok(())
+    }
+
+    /// Writes the founder's flags into the new cluster.
+    async fn seed_configuration(&self) {
+        let values = [
+            (settings::VOTERS, self.flags.voters.to_string()),
+            (settings::REPLACE_AFTER, self.flags.replace_after.to_string()),
+        ];
+        for (name, value) in values {
+            // Written before a crash, and perhaps changed since.
+            if self.replication.is_configured(name) {
+                continue;
+            }
+            let operation = Operation::Configure { name: name.to_owned(), value };
+            let write = Write { operation, idempotency: None };
+            while let Err(error) = self.keyspace.write(write.clone(), SEEDING).await {
+                warn!("the new cluster's configuration is not written yet: {error}");
+            }
+        }
+    }
+}
+
+impl Claims for Joining {
+    type Error = StartError;
+
+    fn unconfirmed(&self) -> Option<Uuid> {
+        self.identity().founding()
+    }
+
+    async fn write(&self) -> Result<Uuid, StartError> {
+        let id = world::uuid();
+        self.note(Some(id))?;
+        Ok(id)
+    }
+
+    /// The claim stays noted until the cluster of one stands, so that a crash before that repeats what is missing.
+    async fn confirm(&self, _cluster_id: Uuid) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    async fn drop_claim(&self, _cluster_id: Uuid) -> Result<(), StartError> {
+        Ok(self.note(None)?)
+    }
+}
+
+impl Joining {
+    fn note(&self, founding: Option<Uuid>) -> Result<(), IdentityError> {
+        self.identity().set_founding(founding)
+    }
+}
