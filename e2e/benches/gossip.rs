@@ -135,6 +135,7 @@ fn deaths(options: &Options) -> Result<String, String> {
                 joins.push(agents.joined()?);
                 for _ in 0..options.rounds.min(5) {
                     deaths.extend(agents.kill(victims)?);
+                    agents.revive(victims)?;
                 }
             }
             row(&mut table, &format!("{name}: real"), joins, &deaths);

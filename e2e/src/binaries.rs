@@ -22,6 +22,16 @@ pub fn program(name: &str) -> PathBuf {
     panic!("there is no {name} in {}{told}; build it with `cargo build{release} --workspace --bins`", dir.display());
 }
 
+/// Path of a program of the release before: in `MUSTER_OLD_BIN_DIR`, if that is set.
+///
+/// # Panics
+/// When it is set and the program is not there.
+pub fn old_program(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env::var_os("MUSTER_OLD_BIN_DIR")?).join(name);
+    assert!(path.is_file(), "there is no {name} in MUSTER_OLD_BIN_DIR ({})", path.display());
+    Some(path)
+}
+
 /// Whether the programs under test are release builds: only those are worth measuring.
 pub fn are_release() -> bool {
     is_release(program("muster-node").parent().expect("a file has a folder"))

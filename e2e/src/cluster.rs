@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use crate::http::Http;
 use crate::node::Node;
 use crate::registry::RegistryServer;
+use crate::tap::Tap;
 use crate::wait::{eventually, until};
 
 /// 20 s for what takes a second on an idle machine: these tests share two cores with whatever else runs.
@@ -138,8 +140,28 @@ impl Cluster {
         self.nodes.len() - 1
     }
 
+    /// From their next starts on, the registry and all nodes run the programs that this gives for their names.
+    pub fn run_as(&mut self, program: impl Fn(&str) -> PathBuf) {
+        self.registry.process.run_as(program("muster-registry"));
+        self.nodes.iter_mut().for_each(|node| node.process.run_as(program("muster-node")));
+    }
+
+    /// A node more, not started, that the others reach through a tap only, at the end of a line of this length.
+    pub async fn add_behind_tap(&mut self, way: Duration, more: &[&str]) -> Tap {
+        let name = format!("n{}", self.nodes.len() + 1);
+        let (at, port) = (own_loopback(), 8050 + u16::try_from(self.nodes.len()).expect("a few nodes"));
+        // Addresses of the test's own, so a fixed port is nobody else's.
+        let peer = SocketAddr::from((self.ip, port));
+        let tap = Tap::at_a_distance(SocketAddr::from((at, port)), peer, way).await;
+        let here = [format!("{}:0", self.ip), peer.to_string(), at.to_string()];
+        let here = ["--http", "--peer", "--advertise"].iter().zip(here).flat_map(|(flag, at)| [flag.to_string(), at]);
+        let args = here.chain(self.args.clone()).chain(more.iter().map(ToString::to_string));
+        self.nodes.push(Node::new(&name, &self.folder(&name), args));
+        tap
+    }
+
     /// A folder of the cluster's, for whatever else a test keeps.
-    pub fn folder(&self, name: &str) -> std::path::PathBuf {
+    pub fn folder(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -291,6 +313,20 @@ impl Cluster {
     /// Every key under a prefix as a node has them, without asking anyone.
     pub async fn copy_of(&self, node: usize, prefix: &str) -> BTreeMap<String, Vec<u8>> {
         self.listing(node, prefix, "local").await
+    }
+
+    /// Waits until every running node holds the same keys as the leader says there are, and returns them.
+    pub async fn same_everywhere(&mut self, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+        let leader = self.settled().await;
+        let truth = self.everything(leader, prefix).await;
+        for node in self.running() {
+            let name = self.nodes[node].name().to_owned();
+            eventually(&format!("{name} holds what the leader holds"), SOON, async || {
+                (self.copy_of(node, prefix).await == truth).then_some(())
+            })
+            .await;
+        }
+        truth
     }
 
     async fn listing(&self, node: usize, prefix: &str, consistency: &str) -> BTreeMap<String, Vec<u8>> {

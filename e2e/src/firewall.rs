@@ -82,6 +82,33 @@ fn text(address: Ipv4Addr) -> String {
     address.to_string()
 }
 
+/// Counts the packets that a machine hears by how they came, under these names: each is a condition of `nft`.
+///
+/// # Errors
+/// As with [`deafen`].
+pub fn watch(net: &Net, machine: usize, kinds: &[(&str, &str)]) -> Result<(), String> {
+    let mut rules = format!(
+        "add table netdev {TABLE}; \
+         add chain netdev {TABLE} watch {{ type filter hook ingress device eth0 priority 0; }}; "
+    );
+    for (name, condition) in kinds {
+        rules += &format!(
+            "add counter netdev {TABLE} {name}; add rule netdev {TABLE} watch {condition} counter name {name}; "
+        );
+    }
+    net.nft(machine, &rules).map(drop)
+}
+
+/// How many packets of a kind that is watched a machine has heard.
+///
+/// # Errors
+/// When there is no such kind.
+pub fn heard(net: &Net, machine: usize, name: &str) -> Result<u64, String> {
+    let told = net.nft(machine, &format!("list counter netdev {TABLE} {name}"))?;
+    let mut words = told.split_whitespace().skip_while(|word| *word != "packets");
+    words.nth(1).and_then(|count| count.parse().ok()).ok_or(told)
+}
+
 /// How many packets the rules of a machine caught so far.
 pub fn caught(net: &Net, machine: usize) -> u64 {
     let listed = net.nft(machine, "list ruleset").unwrap_or_default();

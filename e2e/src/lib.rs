@@ -17,6 +17,7 @@
 pub mod binaries;
 pub mod cli;
 pub mod cluster;
+pub mod disk;
 pub mod drive;
 pub mod faults;
 pub mod figures;

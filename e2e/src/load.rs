@@ -12,8 +12,8 @@ use crate::http::Http;
 
 /// 2 ms between two writes of a writer: enough to have writes in flight at any moment, few enough to check them all.
 const PACE: Duration = Duration::from_millis(2);
-/// 3 s for a plain request: a node that is paused or cut off must not hold a writer for longer.
-const GIVE_UP: Duration = Duration::from_secs(3);
+/// A second beyond what the node was given: one that is paused or cut off must not hold a writer for longer.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Writers that run until they are stopped.
 #[derive(Debug)]
@@ -45,9 +45,16 @@ impl Shared {
 impl Load {
     /// Writers of plain HTTP without retries, each sending to the endpoints in turn. Keys are `<prefix>/<writer>/<n>`.
     pub fn plain(http: &Http, endpoints: &[String], prefix: &str, writers: usize) -> Self {
+        Self::plain_within(http, endpoints, prefix, writers, Duration::from_secs(2))
+    }
+
+    /// The same, with nodes that are given so long for each write: where it matters that all succeed, and not how fast.
+    pub fn plain_within(http: &Http, endpoints: &[String], prefix: &str, writers: usize, timeout: Duration) -> Self {
+        let (told, give_up) = (format!("{}ms", timeout.as_millis()), timeout + LATE);
         let shared = Arc::new(Shared::default());
         let start = |writer: usize| {
             let (shared, http, endpoints) = (Arc::clone(&shared), http.clone(), endpoints.to_vec());
+            let told = told.clone();
             let prefix = format!("{prefix}/{writer}");
             tokio::spawn(async move {
                 let mut n = 0_usize;
@@ -56,7 +63,7 @@ impl Load {
                     let via = endpoints[(writer + n) % endpoints.len()].clone();
                     let started = Instant::now();
                     let call =
-                        http.put(format!("{via}/kv/{key}"), value.clone()).query("timeout", "2s").within(GIVE_UP);
+                        http.put(format!("{via}/kv/{key}"), value.clone()).query("timeout", &told).within(give_up);
                     let fate = Fate::of(&call.send().await);
                     shared.record(Written { key, value, via, started, ended: Instant::now(), fate });
                     n += 1;

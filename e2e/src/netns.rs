@@ -10,7 +10,7 @@
 //! a test's business. It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst` and
 //! the test's process id, and everything is removed when it is dropped.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use crate::{Cluster, Node, Plan, RegistryServer};
@@ -128,6 +128,25 @@ impl Net {
         Ok(after)
     }
 
+    /// Gives a machine an IPv6 address beside the other, and returns it.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub fn add_ipv6(&self, machine: usize) -> Result<Ipv6Addr, String> {
+        let at = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1 + u16::try_from(machine).unwrap_or(u16::MAX - 1));
+        // Nobody else is there who could have it already.
+        ip(&format!("-n {} addr add {at}/64 dev eth0 nodad", self.namespace(machine)))?;
+        Ok(at)
+    }
+
+    /// Lets a machine's cable carry packets of so many bytes and no longer ones; it is 1,500 before.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub fn set_mtu(&self, machine: usize, bytes: u16) -> Result<(), String> {
+        ip(&format!("-n {} link set eth0 mtu {bytes}", self.namespace(machine)))
+    }
+
     /// Pulls a machine's cable: nothing goes in or out, and nobody is told.
     ///
     /// # Panics
@@ -230,6 +249,21 @@ impl Net {
         let dropped = told.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         self.nft(machine, "delete table inet loss")?;
         dropped.ok_or(told)
+    }
+
+    /// Packets and bytes that all machines have sent so far, as the switch has counted them, headers of Ethernet and ARP included.
+    ///
+    /// # Errors
+    /// When this machine's `ip` does not tell.
+    pub fn sent(&self) -> Result<(u64, u64), String> {
+        let output = Command::new("ip").args(["-n", &self.switch(), "-s", "-j", "link"]).output();
+        let links: Vec<serde_json::Value> = output
+            .map_err(|error| error.to_string())
+            .and_then(|output| serde_json::from_slice(&output.stdout).map_err(|error| error.to_string()))
+            .map_err(|error| format!("ip -s link: {error}"))?;
+        let of = |link: &serde_json::Value, what: &str| link["stats64"]["rx"][what].as_u64().unwrap_or(0);
+        let cables = links.iter().filter(|link| link["ifname"].as_str().is_some_and(|name| name.starts_with("port")));
+        Ok(cables.fold((0, 0), |(packets, bytes), link| (packets + of(link, "packets"), bytes + of(link, "bytes"))))
     }
 
     /// Runs `nft` on a machine, and returns what it printed.

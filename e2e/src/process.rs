@@ -82,6 +82,11 @@ impl Process {
         &mut self.args
     }
 
+    /// The next start runs this program.
+    pub fn run_as(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// Starts it, without waiting for anything.
     ///
     /// # Panics

@@ -22,6 +22,7 @@ fn two_of_eight_crash_and_come_back_and_a_tenth_of_all_packets_is_lost() {
     let joined = agents.joined().unwrap();
     figure("8 processes see each other after", &format!("{} ms", joined.as_millis()));
     let deaths = agents.kill(2).unwrap();
+    agents.revive(2).unwrap();
     assert_eq!(deaths.len(), 2);
     for death in deaths {
         figure("a death is known to all after", &format!("{} ms", death.known.as_millis()));

@@ -141,6 +141,60 @@ async fn a_snapshot_of_a_running_node_is_an_old_disk_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_started_beside_the_leader_costs_it_the_lead_and_neither_identity_nor_vote() {
+    let mut cluster = Plan::new(3).args(&["--replace-after", "5m"]).start().await;
+    let running = cluster.leader().await;
+    let before = cluster.nodes[running].id(&cluster.http).await;
+    let beside = cluster.add(&[]);
+    copy(cluster.nodes[running].dir(), cluster.nodes[beside].dir());
+    let path = cluster.nodes[beside].dir().join("identity.json");
+    let mut identity: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    (identity["http_port"], identity["peer_port"]) = (serde_json::Value::Null, serde_json::Value::Null);
+    std::fs::write(&path, identity.to_string()).unwrap();
+    for n in 0..20 {
+        put(&cluster, running, &format!("later/{n}")).await;
+    }
+    assert_eq!(cluster.leader().await, running);
+    eventually("others know how far it has come since", SOON, async || {
+        let [_, _, index] = remembered(&cluster, (running + 1) % 3, before);
+        (index >= 20).then_some(())
+    })
+    .await;
+    cluster.nodes[beside].start().await;
+    let double = "two nodes run under this node's identity";
+    eventually("the running one hears of the copy", SOON, async || {
+        cluster.nodes[running].process.has_logged(double).then_some(())
+    })
+    .await;
+    let readyz = cluster.nodes[running].url("/readyz");
+    assert!(cluster.http.get(&readyz).expect(503).await.text().contains(double));
+    let other = (running + 1) % 3;
+    eventually("another leads", SOON, async || {
+        let members = cluster.nodes[other].members(&cluster.http).await?;
+        (members.leader? != before).then_some(())
+    })
+    .await;
+    let fourth = comes_back_as_another(&mut cluster, beside, before).await;
+    // Gossip may have seen both speak in turn: a minute then.
+    eventually("nothing is said of a double any more", LATER * 2, async || {
+        let ready = cluster.http.get(&readyz).send().await.ok()?;
+        (ready.is_ok() && cluster.nodes[running].process.has_logged("no double of this node")).then_some(())
+    })
+    .await;
+    assert_eq!(cluster.nodes[running].id(&cluster.http).await, before);
+    let aside = std::fs::read_dir(cluster.nodes[running].dir()).unwrap();
+    assert!(aside.filter_map(Result::ok).all(|entry| !entry.file_name().to_string_lossy().starts_with("set-aside")));
+    eventually("the copy's new life votes as well", LATER, async || {
+        let status = cluster.nodes[other].status(&cluster.http).await?;
+        status.voters.iter().any(|voter| voter.id == fourth).then_some(())
+    })
+    .await;
+    // Three of four: not without the voice of the one that was doubled.
+    cluster.nodes[other].kill();
+    cluster.usable().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_founders_disk_from_when_it_was_alone_founds_no_second_history() {
     let mut cluster = Plan::new(1).args(&["--replace-after", "2s"]).start().await;
     let before = cluster.nodes[0].id(&cluster.http).await;

@@ -72,7 +72,7 @@ async fn a_data_dir_of_another_cluster_of_the_same_name_never_merges() {
     let args = cluster.nodes[node].process.args_mut();
     let first = args.iter().position(|arg| arg == "--data-dir").unwrap();
     args.drain(first..first + 2);
-    cluster.nodes[node].spawn();
+    cluster.nodes[node].start().await;
     // Both sides say so, in the log and in /readyz; no one's data goes to the other.
     let told = |text: &str| text.contains("more than one cluster") || text.contains("another cluster");
     for who in [node, 0, 1, 2] {
@@ -87,6 +87,12 @@ async fn a_data_dir_of_another_cluster_of_the_same_name_never_merges() {
     let status = cluster.status(0).await;
     assert_eq!((status.voters.len(), status.learners.len()), (3, 0), "{status:?}");
     assert!(cluster.everything(0, "kept/").await.is_empty());
+    for (who, many) in [(0, 3), (node, 1)] {
+        eventually("each lists its own members", SOON, async || {
+            (cluster.nodes[who].members(&cluster.http).await?.members.len() == many).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,6 +185,32 @@ async fn damaged_small_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_memory_of_others_of_a_newer_format() {
+    let mut cluster = lone().await;
+    assert!(cluster.nodes[0].stop().await.success());
+    let path = cluster.nodes[0].dir().join("witness");
+    // Magic, format 2, and what nobody knows today.
+    let newer = b"MUSTRWIT\x02\x00 and something else".to_vec();
+    fs::write(&path, &newer).unwrap();
+    let said = start(cluster.nodes[0].dir(), &[]).await.exits(1);
+    names(&complaint(&said), &["witness", "format 2", "newer release"]);
+    assert_eq!(fs::read(&path).unwrap(), newer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_peers_that_are_none_are_left_out_and_said() {
+    let mut cluster = lone().await;
+    assert!(cluster.nodes[0].stop().await.success());
+    let path = cluster.nodes[0].dir().join("identity.json");
+    let mut identity: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    identity["peers"] = serde_json::json!(["garbage", "10.0.0.1"]);
+    fs::write(&path, identity.to_string()).unwrap();
+    cluster.nodes[0].start().await;
+    cluster.usable().await;
+    assert!(cluster.nodes[0].process.has_logged("`garbage` is no address of a peer"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_torn_last_record_is_cut_off_and_said() {
     let mut cluster = lone().await;
     cluster.nodes[0].kill();
@@ -239,6 +271,7 @@ async fn flags_that_make_no_sense() {
         &["--voters", "0"],
         &["--voters", "-3"],
         &["--replace-after", "5"],
+        &["--replace-after", "0s"],
         &["--bootstrap-expect", "0"],
         &["--heartbeat", "0s"],
         &["--heartbeat", "200ms", "--election-timeout", "300ms"],

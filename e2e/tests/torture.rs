@@ -4,17 +4,22 @@
 use std::path::Path;
 use std::time::Duration;
 
+use muster_e2e::disk::Disk;
 use muster_e2e::netns::Net;
 use muster_e2e::torture::{Control, Plan, run};
 
-async fn torture(seed: u64, faults: &[&str]) {
+async fn torture(seed: u64, faults: &[&str], disks: bool) {
     if let Err(why) = Net::new(1) {
         eprintln!("SKIPPED: needs root and network namespaces: {why}");
         return;
     }
+    if disks && let Err(why) = Disk::mount() {
+        eprintln!("SKIPPED: needs /dev/fuse: {why}");
+        return;
+    }
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     // 12 s of faults, besides what it takes to get over each.
-    let plan = Plan { seed, length: Duration::from_secs(12), nodes: 3, faults, control: None };
+    let plan = Plan { seed, length: Duration::from_secs(12), nodes: 3, disks, faults, control: None };
     let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
     if !report.violations.is_empty() {
         let kept = report.save(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{seed}")));
@@ -27,23 +32,47 @@ async fn torture(seed: u64, faults: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_processes_die_and_sleep() {
-    torture(1, &["kill", "kill-all", "pause", "restart"]).await;
+    torture(1, &["kill", "kill-all", "pause", "restart"], false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_network_is_in_parts() {
-    torture(2, &["alone", "halves", "one-way", "lossy", "gossip-cut"]).await;
+    torture(2, &["alone", "halves", "one-way", "lossy", "gossip-cut"], false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_reads_stale_or_writes_twice_is_found_out() {
+async fn nothing_acknowledged_is_lost_when_power_fails() {
+    torture(4, &["unsynced-lost", "torn-writes", "blackout"], true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_disks_fail() {
+    torture(5, &["failed-sync", "stalled-disk", "brim-full-disk"], true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_sync_is_found_out() {
+    if let Err(why) = Net::new(1).and_then(|_| Disk::mount().map_err(|error| error.to_string())) {
+        eprintln!("SKIPPED: needs root, network namespaces and /dev/fuse: {why}");
+        return;
+    }
+    let (length, faults) = (Duration::from_secs(4), vec!["blackout".to_owned()]);
+    let plan = Plan { seed: 6, length, nodes: 3, disks: true, faults, control: Some(Control::Unsynced) };
+    let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
+    assert!(!report.violations.is_empty(), "{}", report.record.counts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_reads_stale_writes_twice_or_does_without_a_majority_is_found_out() {
     if let Err(why) = Net::new(1) {
         eprintln!("SKIPPED: needs root and network namespaces: {why}");
         return;
     }
-    for (control, judge) in [(Control::StaleReads, "order"), (Control::TwiceApplied, "once")] {
+    for (control, judge) in
+        [(Control::StaleReads, "order"), (Control::TwiceApplied, "once"), (Control::Minority, "order")]
+    {
         let (length, faults) = (Duration::from_secs(12), vec!["alone".to_owned()]);
-        let plan = Plan { seed: 3, length, nodes: 3, faults, control: Some(control) };
+        let plan = Plan { seed: 3, length, nodes: 3, disks: false, faults, control: Some(control) };
         let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
         let found = report.violations.iter().any(|violation| violation.judge == judge);
         assert!(found, "{control:?}: {:?}", report.violations);

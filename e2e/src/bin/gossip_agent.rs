@@ -5,11 +5,11 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use muster_cluster::runtime::{Cluster, Options, StampFile};
-use muster_cluster::swim::{Event, Member};
+use muster_cluster::runtime::{Cluster, KeyFile, Options, RequestError, StampFile};
+use muster_cluster::swim::{Event, MAX_BROADCAST, Member, wire};
 use muster_e2e::gossip::Settings;
 use tokio::net::{TcpListener, UdpSocket};
 use uuid::Uuid;
@@ -32,6 +32,22 @@ struct Flags {
     /// Without Lifeguard.
     #[arg(long)]
     plain: bool,
+    /// A file with the keys that it seals with.
+    #[arg(long)]
+    keys_file: Option<PathBuf>,
+    /// Says things of every length, fifty a second, and has the longest metadata.
+    #[arg(long)]
+    shouts: bool,
+}
+
+/// Broadcasts of every length up to the longest, in an order in which long and short ones meet.
+async fn shout(cluster: Cluster) -> Result<(), RequestError> {
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    for n in 0.. {
+        pace.tick().await;
+        cluster.broadcast(vec![b'x'; n * 97 % MAX_BROADCAST + 1]).await?;
+    }
+    Ok(())
 }
 
 fn tell(what: &str, member: Option<&Member>) {
@@ -48,16 +64,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let id = Uuid::from_u128(flags.number + 1);
     let mut options = Options::new(settings.config(), id, flags.bind, StampFile::new(flags.stamp));
     options.seeds = flags.join.iter().map(ToString::to_string).collect();
+    if let Some(path) = flags.keys_file {
+        options.keys = KeyFile::new(path).read()?;
+    }
+    if flags.shouts {
+        options.metadata = vec![b'm'; wire::MAX_METADATA].into();
+    }
     let (udp, tcp) = (UdpSocket::bind(flags.bind).await?, TcpListener::bind(flags.bind).await?);
     let (cluster, _) = Cluster::start(options, udp, tcp).await?;
     tell("ready", None);
     let mut events = cluster.events();
+    if flags.shouts {
+        tokio::spawn(shout(cluster.clone()));
+    }
     loop {
         match events.recv().await? {
             Event::Joined(member) => tell("joined", Some(&member)),
             Event::Suspected(member) => tell("suspected", Some(&member)),
             Event::Refuted(member) => tell("refuted", Some(&member)),
             Event::Failed(member) => tell("failed", Some(&member)),
+            Event::Broadcast { .. } => tell("heard", None),
             _ => {}
         }
     }

@@ -34,11 +34,14 @@ struct Options {
     /// How many nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=7))]
     nodes: u8,
+    /// Gives the nodes disks of the harness's own, whose faults are then among those drawn. Takes /dev/fuse.
+    #[arg(long)]
+    disks: bool,
     /// Only this fault; repeatable. All that fit when not given.
     #[arg(long)]
     fault: Vec<String>,
-    /// What is to be wrong with the clients on purpose; the judges must find it.
-    #[arg(long, value_parser = ["stale-reads", "twice-applied"])]
+    /// What is to be wrong with the clients, or the disks, on purpose; the judges must find it.
+    #[arg(long, value_parser = ["stale-reads", "twice-applied", "unsynced", "minority"])]
     control: Option<String>,
     /// Where history and logs go when something is found.
     #[arg(long, default_value = "target/torture")]
@@ -62,7 +65,8 @@ async fn main() -> ExitCode {
     }
     let length = Duration::from_secs_f64(options.minutes.clamp(0.0, 24.0 * 60.0) * 60.0);
     let control = options.control.as_deref().and_then(Control::named);
-    let plan = Plan { seed: options.seed, length, nodes: options.nodes.into(), faults: options.fault.clone(), control };
+    let (seed, nodes, disks, faults) = (options.seed, options.nodes.into(), options.disks, options.fault.clone());
+    let plan = Plan { seed, length, nodes, disks, faults, control };
     println!("seed {}, {} nodes, {:?}", plan.seed, plan.nodes, plan.length);
     let report = match run(&plan, &|line| println!("{line}")).await {
         Ok(report) => report,

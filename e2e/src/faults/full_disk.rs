@@ -60,14 +60,17 @@ async fn on_its_own(
     copy(from, &folder).map_err(|error| error.to_string())?;
     world.start(victim).await;
     world.whole(SOON).await?;
-    let ballast = folder.join("ballast");
+    let (ballast, process) = (folder.join("ballast"), world.cluster.nodes[victim].process.pid());
     let filled = fill(&ballast, left).map_err(|error| error.to_string())?;
     let said = until(SOON, async || is_full(world, victim).await.filter(|full| *full));
     let said = said.await.is_some();
     tokio::time::sleep(hold).await;
     std::fs::remove_file(&ballast).map_err(|error| error.to_string())?;
     let over = until(SOON, async || is_full(world, victim).await.filter(|full| !full));
-    match (said, over.await.is_some()) {
+    let over = over.await.is_some();
+    let lives = world.cluster.nodes[victim].is_running() && world.cluster.nodes[victim].process.pid() == process;
+    match (said, over) {
+        _ if !lives => Err("the node stopped".to_owned()),
         (true, true) => Ok(format!("{} MiB in the way, and it said so", filled >> 20)),
         (false, _) => Err("it did not say that its disk is full".to_owned()),
         (true, false) => Err("its disk is still full to it when there is room".to_owned()),

@@ -2,13 +2,18 @@
 //! that is an error of the run.
 
 mod alone;
+mod blackout;
 mod bridge;
+mod cut_file;
 mod cut_off;
 mod doubled;
+mod failed_sync;
+mod flipped_bit;
 mod full_disk;
 mod gossip_cut;
 mod growth;
 mod halves;
+mod io_error;
 mod kill;
 mod kill_all;
 mod lossy;
@@ -23,8 +28,12 @@ mod registry_gone;
 mod registry_wiped;
 mod restart;
 mod ring;
+mod slow_disk;
+mod stalled_disk;
 mod streams_cut;
+mod torn_writes;
 mod transfer;
+mod unsynced_lost;
 mod wiped_disk;
 
 use std::future::Future;
@@ -54,18 +63,22 @@ pub struct Fault {
     pub name: &'static str,
     /// How many nodes it takes at least.
     pub nodes: usize,
-    /// Whether it only happens when it is asked for by name: there is a known defect that it always finds (`docs/reliability.md`).
-    pub asked: bool,
+    /// Whether it takes nodes with disks of the harness's own.
+    pub disks: bool,
     /// Does it, for so long, and takes it away again.
     pub strike: fn(&mut World, Duration) -> Strikes<'_>,
 }
 
 const fn fault(name: &'static str, nodes: usize, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
-    Fault { name, nodes, asked: false, strike }
+    Fault { name, nodes, disks: false, strike }
+}
+
+const fn on_disk(name: &'static str, nodes: usize, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
+    Fault { disks: true, ..fault(name, nodes, strike) }
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 26] = [
+pub const FAULTS: [Fault; 35] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -87,25 +100,37 @@ pub const FAULTS: [Fault; 26] = [
     fault("registry-wiped", 1, registry_wiped::strike),
     fault("wiped-disk", 3, wiped_disk::strike),
     fault("full-disk", 3, full_disk::strike),
-    Fault { asked: true, ..fault("brim-full-disk", 3, full_disk::strike_to_the_brim) },
+    fault("brim-full-disk", 3, full_disk::strike_to_the_brim),
     fault("old-disk", 3, old_disk::strike),
     fault("new-address", 3, new_address::strike),
     fault("growth", 3, growth::strike),
     fault("transfer", 3, transfer::strike),
+    on_disk("unsynced-lost", 1, unsynced_lost::strike),
+    on_disk("torn-writes", 1, torn_writes::strike),
+    on_disk("blackout", 1, blackout::strike),
+    on_disk("failed-sync", 3, failed_sync::strike),
+    on_disk("io-error", 3, io_error::strike),
+    on_disk("stalled-disk", 3, stalled_disk::strike),
+    on_disk("slow-disk", 1, slow_disk::strike),
+    on_disk("flipped-bit", 3, flipped_bit::strike),
+    on_disk("cut-file", 3, cut_file::strike),
 ];
 
-/// The faults of these names, or all that so many nodes can have when there are none.
+/// The faults of these names, or all that so many nodes, with disks of their own or without, can have when there are none.
 ///
 /// # Errors
-/// When a name is not known, or takes more nodes.
-pub fn chosen(names: &[String], nodes: usize) -> Result<Vec<Fault>, String> {
+/// When a name is not known, or takes more nodes, or disks.
+pub fn chosen(names: &[String], nodes: usize, disks: bool) -> Result<Vec<Fault>, String> {
     if names.is_empty() {
-        return Ok(FAULTS.into_iter().filter(|fault| fault.nodes <= nodes && !fault.asked).collect());
+        return Ok(FAULTS.into_iter().filter(|fault| fault.nodes <= nodes && fault.disks <= disks).collect());
     }
     let named = |name: &String| {
         let found = FAULTS.into_iter().find(|fault| fault.name == name);
         let known = || FAULTS.map(|fault| fault.name).join(", ");
         let found = found.ok_or_else(|| format!("there is no fault {name}; there are: {}", known()))?;
+        if found.disks && !disks {
+            return Err(format!("{name} takes disks of the harness's own"));
+        }
         (found.nodes <= nodes).then_some(found).ok_or_else(|| format!("{name} takes {} nodes", found.nodes))
     };
     names.iter().map(named).collect()
@@ -143,9 +168,10 @@ mod tests {
 
     #[test]
     fn names_are_found_once_and_others_are_refused() {
-        assert_eq!(chosen(&["kill".to_owned()], 3).map(|found| found.len()), Ok(1));
-        assert!(chosen(&["kil".to_owned()], 3).is_err());
-        assert!(chosen(&["ring".to_owned()], 3).is_err(), "takes four");
+        assert_eq!(chosen(&["kill".to_owned()], 3, false).map(|found| found.len()), Ok(1));
+        assert!(chosen(&["kil".to_owned()], 3, false).is_err());
+        assert!(chosen(&["ring".to_owned()], 3, false).is_err(), "takes four");
+        assert!(chosen(&["blackout".to_owned()], 3, false).is_err(), "takes disks");
         for fault in FAULTS {
             assert_eq!(FAULTS.iter().filter(|other| other.name == fault.name).count(), 1, "{}", fault.name);
         }

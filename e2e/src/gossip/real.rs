@@ -159,8 +159,7 @@ impl Agents {
         Ok(self.wait("all see all", last)?.saturating_sub(ready))
     }
 
-    /// Kills the last so many (SIGKILL) in one breath, and tells how each death came to be known. They are started again, and it
-    /// returns when all see all.
+    /// Kills the last so many (SIGKILL) in one breath, and tells how each death came to be known. [`Self::revive`] starts them again.
     ///
     /// # Errors
     /// When it takes too long.
@@ -172,19 +171,41 @@ impl Agents {
         }
         self.running[left..].iter_mut().flatten().for_each(end);
         let survivors: BTreeSet<usize> = (0..left).collect();
-        let known = self.wait("all know of the deaths", |agents| {
+        self.wait("all know of the deaths", |agents| {
             let seen = agents.seen();
-            (left..agents.count()).map(|victim| detection(&seen, victim, since, &survivors)).collect::<Option<_>>()
-        })?;
-        let again = now();
+            (left..agents.count()).map(|victim| detection(&seen, victim, since, &survivors)).collect()
+        })
+    }
+
+    /// Starts the last so many again, which were killed; how long after the last of them was ready all others had seen them all.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub fn revive(&mut self, victims: usize) -> Result<Duration, String> {
+        let (left, again) = (self.count() - victims, now());
         (left..self.count()).try_for_each(|agent| self.spawn(agent)).map_err(|error| error.to_string())?;
-        self.wait("the killed are back", |agents| {
+        let ready = self.wait("the killed are ready", |agents| agents.ready().filter(|ready| *ready > again))?;
+        let back = self.wait("the killed are back", |agents| {
             let seen = agents.seen();
-            let back =
-                |by, whom| seen.iter().any(|s| s.what == What::Joined && (s.by, s.whom) == (by, whom) && s.at > again);
-            (left..agents.count()).all(|whom| (0..left).all(|by| back(by, whom))).then_some(())
+            let back = |by, whom| {
+                let hit = |s: &&Seen| s.what == What::Joined && (s.by, s.whom) == (by, whom) && s.at > again;
+                seen.iter().find(hit).map(|seen| seen.at)
+            };
+            let all: Option<Vec<Duration>> = (left..agents.count())
+                .flat_map(|whom| (0..left).map(move |by| (by, whom)))
+                .map(|(by, whom)| back(by, whom))
+                .collect();
+            all?.into_iter().max()
         })?;
-        Ok(known)
+        Ok(back.saturating_sub(ready))
+    }
+
+    /// Packets and bytes that all machines have sent so far, ARP and the headers of Ethernet included.
+    ///
+    /// # Errors
+    /// When the switch does not tell.
+    pub fn sent(&self) -> Result<(u64, u64), String> {
+        self.net.sent()
     }
 
     /// Drops so many percent of the packets that reach each machine, UDP and TCP alike, for so long, and counts who was wronged. Also

@@ -63,7 +63,7 @@ pub enum Way {
     Library(Client),
 }
 
-/// A fault of the clients' own, which stands for one of the servers': whoever judges must find it. A judge that finds nothing in a run with
+/// A fault of the clients' own, or of the disks, which stands for one of the servers': whoever judges must find it. A judge that finds nothing in a run with
 /// a control is no judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -71,6 +71,10 @@ pub enum Control {
     StaleReads,
     /// A write that is sent again is another write: a build that applies a retry twice.
     TwiceApplied,
+    /// Disks answer syncs without doing them: a build that skips the fsync. It shows when power is lost.
+    Unsynced,
+    /// A write that no majority took counts as acknowledged: a build that counts those whom gossip sees, however few, as a majority.
+    Minority,
 }
 
 impl Control {
@@ -79,6 +83,8 @@ impl Control {
         match name {
             "stale-reads" => Some(Self::StaleReads),
             "twice-applied" => Some(Self::TwiceApplied),
+            "unsynced" => Some(Self::Unsynced),
+            "minority" => Some(Self::Minority),
             _ => None,
         }
     }
@@ -93,9 +99,19 @@ impl Control {
             (Self::TwiceApplied, Call::Put { again: Some(again), .. } | Call::Delete { again: Some(again), .. }) => {
                 again.push_str(&format!("-{behind}-{}", uuid::Uuid::new_v4()));
             }
-            (Self::StaleReads | Self::TwiceApplied, _) => {}
+            (Self::StaleReads | Self::TwiceApplied | Self::Unsynced | Self::Minority, _) => {}
         }
         bent
+    }
+
+    /// What is taken for the answer instead of the one that came. `next` is the revision that the node would have given it.
+    fn see(self, call: &Call, seen: Seen, next: u64) -> Seen {
+        match (self, call, &seen) {
+            (Self::Minority, Call::Put { condition: Condition::Always, .. }, Seen::Failed(_) | Seen::Unknown(_)) => {
+                Seen::Wrote { revision: next, existed: false }
+            }
+            _ => seen,
+        }
     }
 }
 
@@ -141,6 +157,13 @@ impl Worker {
         }
     }
 
+    /// The one behind the highest that anybody was given.
+    fn next_revision(&self) -> u64 {
+        let given = |seen: &Seen| if let Seen::Wrote { revision, .. } = seen { Some(*revision) } else { None };
+        let record = self.recorder.so_far();
+        record.operations.iter().filter_map(|operation| given(&operation.seen)).max().unwrap_or(0) + 1
+    }
+
     /// Makes one call and writes it down. A plain client asks its own node, or the one so many behind it.
     pub async fn perform(&self, call: &Call, behind: usize) -> Seen {
         let began = self.recorder.now();
@@ -152,6 +175,7 @@ impl Worker {
             }
             Way::Library(client) => (None, library(client, &sent).await),
         };
+        let seen = self.control.map_or(seen.clone(), |control| control.see(call, seen, self.next_revision()));
         self.recorder.ended(self.number, node, began, call.clone(), seen.clone());
         seen
     }

@@ -35,7 +35,9 @@ pub struct Plan {
     pub nodes: usize,
     /// Which faults; all that fit when there are none.
     pub faults: Vec<String>,
-    /// What is wrong with the clients on purpose, to see that it is found.
+    /// Whether nodes have disks of their own ([`Disk`](crate::disk::Disk)), and their faults are among those drawn.
+    pub disks: bool,
+    /// What is wrong with the clients or the disks on purpose, to see that it is found.
     pub control: Option<Control>,
 }
 
@@ -55,8 +57,12 @@ pub struct Report {
 /// # Errors
 /// When this machine does not let us, or a fault is not known. One that did not happen ends the run and is in the report.
 pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Report, String> {
-    let catalogue = faults::chosen(&plan.faults, plan.nodes)?;
-    let mut world = World::new(plan.nodes, plan.seed).await?;
+    let catalogue = faults::chosen(&plan.faults, plan.nodes, plan.disks)?;
+    let mut world = World::new(plan.nodes, plan.seed, plan.disks).await?;
+    if plan.control == Some(Control::Unsynced) {
+        world.disk(0)?;
+        world.disks.iter().for_each(|disk| disk.trouble(|trouble| trouble.lies = true));
+    }
     let clients = Clients::start(&world, plan).await;
     let since = Instant::now();
     let mut deck: Vec<Fault> = Vec::new();

@@ -14,6 +14,7 @@ use super::client::{Addresses, Way, Worker, found_on};
 use super::operation::{Call, Condition, Seen};
 use super::record::{Copy, Recorder};
 use crate::cluster::SOON;
+use crate::disk::{Disk, Lost, Trouble};
 use crate::netns::Net;
 use crate::{Cluster, Http, Node, Plan, RegistryServer, until};
 
@@ -31,6 +32,8 @@ pub struct World {
     pub net: Net,
     /// The programs on them; nodes are on the machine of their own number.
     pub cluster: Cluster,
+    /// The nodes' disks, by their numbers, when they have disks of their own.
+    pub disks: Vec<Disk>,
     /// Draws what faults meet.
     pub chance: StdRng,
     /// For plain questions.
@@ -43,11 +46,11 @@ pub struct World {
 }
 
 impl World {
-    /// Machines with a node on each, and one to spare. Started, usable and settled.
+    /// Machines with a node on each, and one to spare; on request with disks of their own. Started, usable and settled.
     ///
     /// # Errors
     /// When this machine does not let us.
-    pub async fn new(nodes: usize, seed: u64) -> Result<Self, String> {
+    pub async fn new(nodes: usize, seed: u64, disks: bool) -> Result<Self, String> {
         let net = Net::new(nodes + 1)?;
         let mut cluster = Plan::new(0).expect(nodes).without_registry().lay();
         let registry_at = SocketAddr::from((net.host(), 8080));
@@ -56,6 +59,7 @@ impl World {
         let mut world = Self {
             net,
             cluster,
+            disks: Vec::new(),
             // Other draws than the clients'.
             chance: StdRng::seed_from_u64(seed.rotate_left(32)),
             http: Http::default(),
@@ -64,6 +68,10 @@ impl World {
             probes: 0,
         };
         for machine in 0..nodes {
+            if disks {
+                let disk = Disk::mount().map_err(|error| format!("no disk can be mounted: {error}"))?;
+                world.disks.push(disk);
+            }
             world.lay(machine, nodes);
         }
         world.cluster.spawn_all();
@@ -80,7 +88,8 @@ impl World {
         let (registry, expect) = (self.cluster.registry.url(), expect.to_string());
         let args = ["-ra", &registry, "--bootstrap-expect", &expect, "--replace-after", REPLACE_AFTER];
         let host = IpAddr::V4(self.net.address(machine));
-        let folder = self.cluster.folder(&name);
+        // A folder on the disk, so that it can be removed.
+        let folder = self.disks.get(machine).map_or_else(|| self.cluster.folder(&name), |disk| disk.path().join(&name));
         let node = Node::new(&name, &folder, args.map(str::to_owned)).on(self.net.namespace(machine), host);
         self.cluster.nodes.push(node);
     }
@@ -106,6 +115,24 @@ impl World {
     /// Tells the clients where a node is, once it was ready.
     pub fn found_at(&self, node: usize) {
         self.addresses.set(node, self.cluster.endpoint(node));
+    }
+
+    /// A node's disk.
+    ///
+    /// # Errors
+    /// When it has none of its own.
+    pub fn disk(&self, node: usize) -> Result<&Disk, String> {
+        self.disks.get(node).ok_or_else(|| "this node has no disk of its own".to_owned())
+    }
+
+    /// A node's process dies with its machine's power: what it had not synced is gone, or with `torn` there in part.
+    ///
+    /// # Errors
+    /// When it has no disk of its own.
+    pub fn lose_power(&mut self, node: usize, torn: bool) -> Result<Lost, String> {
+        self.cluster.nodes[node].kill();
+        let disk = self.disks.get(node).ok_or("this node has no disk of its own")?;
+        Ok(disk.power_off(torn.then_some(&mut self.chance)))
     }
 
     /// The numbers of all nodes.
@@ -179,8 +206,14 @@ impl World {
 
     /// Waits until a write went through every node that runs, and says whether it did in time. The writes are on record.
     pub async fn writes_everywhere(&mut self, within: Duration) -> bool {
+        let running = self.cluster.running();
+        self.writes_through(&running, within).await
+    }
+
+    /// The same with these nodes only.
+    pub async fn writes_through(&mut self, nodes: &[usize], within: Duration) -> bool {
         let since = Instant::now();
-        for node in self.cluster.running() {
+        for &node in nodes {
             let left = within.saturating_sub(since.elapsed());
             if until(left, async || self.probe(node).await.then_some(())).await.is_none() {
                 return false;
@@ -275,7 +308,11 @@ impl World {
         Ok(copies)
     }
 
-    async fn copy(&self, node: usize) -> Result<Copy, String> {
+    /// What a node holds.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn copy(&self, node: usize) -> Result<Copy, String> {
         let mut copy = Copy { node, revision: 0, found: Vec::new() };
         let mut after: Option<String> = None;
         loop {
@@ -291,6 +328,15 @@ impl World {
                 Some(next) => after = Some(next),
                 None => return Ok(copy),
             }
+        }
+    }
+}
+
+impl Drop for World {
+    /// A process that waits for a disk could not be ended.
+    fn drop(&mut self) {
+        for disk in &self.disks {
+            disk.trouble(|trouble| *trouble = Trouble::default());
         }
     }
 }

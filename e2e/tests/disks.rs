@@ -1,0 +1,108 @@
+//! What a node does when its disk does not do what it should: on disks of the harness's own, which take root and `/dev/fuse`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
+
+use std::time::Duration;
+
+use muster_e2e::cluster::SOON;
+use muster_e2e::disk::{Disk, Trouble};
+use muster_e2e::{Cluster, Plan, until};
+
+/// A node alone, on a disk; `None`: this machine does not let us. The disk comes first, since it must outlive the process.
+async fn alone() -> Option<(Disk, Cluster)> {
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(why) => {
+            eprintln!("SKIPPED: needs root and /dev/fuse: {why}");
+            return None;
+        }
+    };
+    let mut cluster = Plan::new(1).lay();
+    std::os::unix::fs::symlink(disk.path(), cluster.nodes[0].dir()).unwrap();
+    cluster.registry.start().await;
+    cluster.nodes[0].start().await;
+    cluster.usable().await;
+    // Only then is the founding noted on the disk as done: a node that cannot do that does not start.
+    let founded = until(SOON, async || {
+        let answer = cluster.http.get(cluster.nodes[0].url("/readyz")).within(Duration::from_secs(5)).send().await;
+        answer.ok().filter(|answer| answer.status == 200)
+    });
+    assert!(founded.await.is_some(), "it is not ready");
+    Some((disk, cluster))
+}
+
+/// The status; 0 when there is no answer.
+async fn put(cluster: &Cluster, key: &str, value: &str) -> u16 {
+    let call = cluster.http.put(cluster.nodes[0].url(&format!("/kv/{key}")), value.to_owned()).query("timeout", "1s");
+    call.within(Duration::from_secs(5)).send().await.map_or(0, |answer| answer.status)
+}
+
+fn is_taken(status: u16) -> bool {
+    matches!(status, 200 | 201)
+}
+
+async fn get(cluster: &Cluster, key: &str) -> Option<String> {
+    let answer = cluster.http.get(cluster.nodes[0].url(&format!("/kv/{key}"))).within(Duration::from_secs(5)).send();
+    answer.await.ok().filter(|answer| answer.status == 200).map(|answer| answer.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_filled_to_the_brim_refuses_writes_and_serves_reads_until_there_is_room() {
+    let Some((disk, mut cluster)) = alone().await else { return };
+    let process = cluster.nodes[0].process.pid();
+    assert_eq!(put(&cluster, "before", "kept").await, 201);
+    // Long enough for the state engine not to keep it in memory for now.
+    let long = "x".repeat(100_000);
+    // The node looks at the room twice a second: filled just before a look, nothing is written any more, and it is filled again at another time.
+    let met = until(SOON, async || {
+        disk.fill(0);
+        put(&cluster, "meanwhile", &long).await;
+        if disk.met().full > 0 {
+            return Some(());
+        }
+        disk.empty();
+        until(SOON, async || is_taken(put(&cluster, "meanwhile", &long).await).then_some(())).await;
+        tokio::time::sleep(Duration::from_millis(130)).await;
+        None
+    });
+    assert_eq!(met.await, Some(()), "something was to be written where there is no room");
+    let refused = until(SOON, async || (put(&cluster, "meanwhile", &long).await == 507).then_some(())).await;
+    assert_eq!(refused, Some(()), "writes are refused");
+    assert_eq!(get(&cluster, "before").await.as_deref(), Some("kept"), "reads go on");
+    disk.empty();
+    let taken = until(SOON, async || is_taken(put(&cluster, "after", "new").await).then_some(())).await;
+    assert_eq!(taken, Some(()), "writes are taken again");
+    assert_eq!(get(&cluster, "before").await.as_deref(), Some("kept"));
+    assert!(cluster.nodes[0].is_running());
+    assert_eq!(cluster.nodes[0].process.pid(), process, "by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_ends_the_node_with_the_reason_and_what_was_acknowledged_is_there_after_it() {
+    let Some((disk, mut cluster)) = alone().await else { return };
+    assert_eq!(put(&cluster, "before", "kept").await, 201);
+    // The segment in use, not the one that is made ahead beside it: that holds nothing, and another one is made.
+    disk.trouble(|trouble| trouble.sync_fails_once = Some("log/0000000001.seg"));
+    assert_ne!(put(&cluster, "lost", "?").await, 201, "not acknowledged");
+    let status = cluster.nodes[0].process.wait(SOON).await;
+    assert_eq!((status.code(), disk.met().failed_syncs), (Some(1), 1));
+    assert!(cluster.nodes[0].process.has_logged("the log failed"), "it says why");
+    cluster.nodes[0].start().await;
+    cluster.usable().await;
+    assert_eq!(get(&cluster, "before").await.as_deref(), Some("kept"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_outlives_a_power_cut_and_a_disk_that_lies_is_found_out() {
+    let Some((disk, mut cluster)) = alone().await else { return };
+    for lies in [false, true] {
+        disk.trouble(|trouble| *trouble = Trouble { lies, ..Trouble::default() });
+        let key = format!("lies-{lies}");
+        assert_eq!(put(&cluster, &key, "acked").await, 201);
+        cluster.nodes[0].kill();
+        disk.power_off(None);
+        cluster.nodes[0].start().await;
+        cluster.usable().await;
+        assert_eq!(get(&cluster, &key).await.is_some(), !lies, "a disk that lies: {lies}");
+    }
+    assert!(disk.met().lies > 0);
+}

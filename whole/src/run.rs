@@ -1,0 +1,242 @@
+//! A run: nodes that find each other, clients at work, faults one after another, and the judges' word.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use muster_e2e::judges::{self, Violation};
+use muster_e2e::torture::client::Control as ClientControl;
+use muster_e2e::torture::operation::{Call, Condition, Freshness, Seen};
+use muster_e2e::torture::record::{Copy, Record, Strike};
+use muster_e2e::torture::script::Script;
+use muster_world::Millis;
+
+use crate::client::Worker;
+use crate::cluster::Cluster;
+use crate::faults::{ALL, Fault, heal};
+use crate::watchdog;
+
+/// 30 s of virtual time until writes go through every node again, as the torture has it.
+const RESUMES_WITHIN: Millis = 30_000;
+/// 60 s until every node votes, has what the others have, and nobody else votes.
+const WHOLE_WITHIN: Millis = 60_000;
+/// Longer than any deed takes.
+const LAST_DEEDS: Millis = 10_000;
+
+/// What is to be run.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// All chance of the run comes from it.
+    pub seed: u64,
+    /// Which faults; all when there are none.
+    pub faults: Vec<Fault>,
+    /// What is wrong on purpose, to see that it is found.
+    pub control: Option<Control>,
+}
+
+/// A rule that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// In the clients, standing for a server with the defect.
+    Client(ClientControl),
+    /// Disks say that they have synced and have not.
+    LyingDisks,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// All that was seen.
+    pub record: Record,
+    /// What is wrong with it.
+    pub violations: Vec<Violation>,
+    /// Of everything that arrived anywhere, and every answer: equal for equal runs.
+    pub trace: u64,
+    /// What happened, for people.
+    pub story: Vec<String>,
+    /// How long it was, in virtual time.
+    pub length: Millis,
+}
+
+/// Runs it.
+pub fn run(plan: &Plan) -> Report {
+    watchdog::begin(plan.seed);
+    let mut run = Run::new(plan);
+    let ended = run.all(plan);
+    let mut violations: Vec<Violation> = ended.err().map(|what| Violation { judge: "run", what }).into_iter().collect();
+    let record = run.cluster.recorder.with(std::mem::take);
+    if violations.is_empty() {
+        violations = judges::judge(&record);
+    }
+    run.cluster.sim.note(format!("{:?}", record.operations));
+    Report { violations, trace: run.cluster.sim.trace(), story: run.story, length: muster_world::now(), record }
+}
+
+struct Run {
+    cluster: Cluster,
+    story: Vec<String>,
+    probes: usize,
+}
+
+impl Run {
+    fn new(plan: &Plan) -> Self {
+        let count = 3 + usize::try_from(plan.seed % 3).unwrap_or(0);
+        let mut cluster = Cluster::new(plan.seed, count);
+        cluster.sim.lie_about_syncs(plan.control == Some(Control::LyingDisks));
+        Self { cluster, story: Vec::new(), probes: 0 }
+    }
+
+    fn all(&mut self, plan: &Plan) -> Result<(), String> {
+        let count = self.cluster.count();
+        for node in 0..count {
+            self.cluster.start(node);
+            let pause = self.cluster.sim.draw(0..300);
+            self.pass(pause)?;
+        }
+        self.whole("the start")?;
+        // From here on revisions are counted.
+        let begin = Call::List { prefix: "nothing/".to_owned(), freshness: Freshness::Linearizable };
+        self.perform(0, begin)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        for number in 0..count {
+            let control = match plan.control {
+                Some(Control::Client(control)) => Some(control),
+                Some(Control::LyingDisks) | None => None,
+            };
+            let worker = Worker { control, ..self.worker(number) };
+            self.cluster.sim.spawn(self.cluster.clients(), worker.work(Script::new(plan.seed, number), stop.clone()));
+        }
+        let faults = if plan.faults.is_empty() { &ALL[..] } else { &plan.faults };
+        for _ in 0..self.cluster.sim.draw(4..8) {
+            self.strike(faults)?;
+            let pause = self.cluster.sim.draw(100..1_500);
+            self.pass(pause)?;
+        }
+        stop.store(true, Ordering::Relaxed);
+        self.pass(LAST_DEEDS)?;
+        self.whole("all faults")?;
+        for node in 0..count {
+            let list = Call::List { prefix: String::new(), freshness: Freshness::Linearizable };
+            match self.perform(node, list)? {
+                Seen::Listed { found, applied, .. } => {
+                    let copy = Copy { node, revision: applied.unwrap_or(0), found };
+                    self.cluster.recorder.with(|record| record.copies.push(copy));
+                }
+                other => return Err(format!("n{node} does not say what it holds: {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// One fault, or two that overlap.
+    fn strike(&mut self, faults: &[Fault]) -> Result<(), String> {
+        let draw = |cluster: &mut Cluster| faults[cluster.sim.draw(0..faults.len())];
+        let first = draw(&mut self.cluster);
+        let second = (self.cluster.sim.draw(0..3) == 0).then(|| draw(&mut self.cluster));
+        // Two disks at once may be more than the promise is about.
+        let second = second.filter(|second| *second != Fault::WipedDisk && first != Fault::WipedDisk);
+        let began = self.cluster.recorder.now();
+        let mut on = Vec::new();
+        let mut names = Vec::new();
+        for fault in [Some(first), second].into_iter().flatten() {
+            let met = fault.begin(&mut self.cluster);
+            self.tell(format!("{fault:?} begins on {met}"));
+            names.push(format!("{fault:?}"));
+            on.push(met);
+            for since in 0..self.cluster.sim.draw(100..3_000) {
+                fault.goes_on(&mut self.cluster, since);
+                self.cluster.step()?;
+            }
+        }
+        heal(&mut self.cluster);
+        let (fault, on) = (names.join(" and "), on.join(", "));
+        self.tell(format!("{fault} over"));
+        let ended = self.cluster.recorder.now();
+        let recovered = self.writes_everywhere()?.then(|| self.cluster.recorder.now());
+        let evidence = String::new();
+        let strike = Strike { fault: fault.clone(), on, began, ended, recovered, evidence };
+        self.cluster.recorder.with(|record| record.strikes.push(strike));
+        if recovered.is_none() {
+            return Err(format!("no writes through every node within {RESUMES_WITHIN} ms after {fault}"));
+        }
+        if first == Fault::WipedDisk {
+            self.whole("a wiped disk")?;
+        }
+        Ok(())
+    }
+
+    fn writes_everywhere(&mut self) -> Result<bool, String> {
+        let deadline = muster_world::now() + RESUMES_WITHIN;
+        for node in 0..self.cluster.count() {
+            loop {
+                if muster_world::now() >= deadline {
+                    return Ok(false);
+                }
+                self.probes += 1;
+                let (key, value) = (format!("probe/{node}"), format!("probe-{}", self.probes));
+                let put = Call::Put { key, value, condition: Condition::Always, again: None };
+                if matches!(self.perform(node, put)?, Seen::Wrote { .. }) {
+                    break;
+                }
+                self.pass(20)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until every node votes, and nobody else.
+    fn whole(&mut self, after: &str) -> Result<(), String> {
+        let deadline = muster_world::now() + WHOLE_WITHIN;
+        loop {
+            let nodes: BTreeSet<_> =
+                (0..self.cluster.count()).filter_map(|node| self.cluster.look(node, |it| it.me())).collect();
+            let leader = self.cluster.leader();
+            let voters = leader.and_then(|leader| self.cluster.look(leader, |it| it.voters()));
+            let all_may =
+                (0..self.cluster.count()).all(|node| self.cluster.look(node, |it| it.may_vote()) == Some(true));
+            if all_may && nodes.len() == self.cluster.count() && voters.as_ref() == Some(&nodes) {
+                self.tell(format!("whole after {after}"));
+                return Ok(());
+            }
+            if muster_world::now() >= deadline {
+                return Err(format!(
+                    "not whole {WHOLE_WITHIN} ms after {after}: n{leader:?} leads, {voters:?} vote, {nodes:?} are there"
+                ));
+            }
+            self.pass(20)?;
+        }
+    }
+
+    fn worker(&self, number: usize) -> Worker {
+        let (doors, recorder) = (self.cluster.doors.clone(), self.cluster.recorder.clone());
+        Worker { number, doors, recorder, control: None }
+    }
+
+    /// One call by a client of the harness's own.
+    fn perform(&mut self, node: usize, call: Call) -> Result<Seen, String> {
+        let number = self.cluster.count();
+        let worker = self.worker(number);
+        let seen = Arc::new(Mutex::new(None));
+        let told = seen.clone();
+        self.cluster.sim.spawn(self.cluster.clients(), async move {
+            // A worker's own node is the one of its number.
+            let answer = worker.perform(&call, node).await;
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        });
+        loop {
+            if let Some(seen) = seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Ok(seen);
+            }
+            self.cluster.step()?;
+        }
+    }
+
+    fn pass(&mut self, time: Millis) -> Result<(), String> {
+        (0..time).try_for_each(|_| self.cluster.step())
+    }
+
+    fn tell(&mut self, what: String) {
+        log::info!("{:>6} ms: {what}", muster_world::now());
+        self.story.push(format!("{:>6} ms: {what}", muster_world::now()));
+    }
+}

@@ -1,0 +1,80 @@
+//! Seeds of the whole node. `MUSTER_SEEDS` says how many (or which: `7..8`).
+#![cfg(simulated)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+use std::ops::Range;
+
+use muster_e2e::torture::client::Control as ClientControl;
+use muster_whole::faults::Fault;
+use muster_whole::run::{Control, Plan, Report, run};
+
+/// About half a minute on an idle machine.
+const SEEDS: u64 = 8;
+
+fn seeds() -> Range<u64> {
+    let given = std::env::var("MUSTER_SEEDS").unwrap_or_default();
+    match given.split_once("..") {
+        Some((from, to)) => from.parse().expect("a seed")..to.parse().expect("a seed"),
+        None => 1..given.parse().unwrap_or(SEEDS) + 1,
+    }
+}
+
+fn judged(plan: &Plan) -> Report {
+    let report = run(plan);
+    let (seed, what) = (plan.seed, report.violations.iter().take(5).map(ToString::to_string).collect::<Vec<_>>());
+    assert!(what.is_empty(), "MUSTER_SEEDS={seed}..{}:\n{}\n{what:#?}", seed + 1, report.story.join("\n"));
+    report
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost() {
+    let (mut acked, mut faults) = (0, std::collections::BTreeSet::new());
+    for seed in seeds() {
+        let report = judged(&Plan { seed, ..Plan::default() });
+        acked += report.record.operations.iter().filter(|done| done.acked().is_some()).count();
+        faults.extend(
+            report
+                .record
+                .strikes
+                .iter()
+                .flat_map(|strike| strike.fault.split(" and ").map(str::to_owned).collect::<Vec<_>>()),
+        );
+        println!("seed {seed}: {:016x}, {}", report.trace, report.record.counts());
+    }
+    assert!(acked > 100, "{acked}");
+    assert!(seeds().count() < SEEDS as usize || faults.len() > 8, "{faults:?}");
+}
+
+#[test]
+fn a_seed_gives_the_same_run_and_another_one_another() {
+    let trace = |seed| run(&Plan { seed, ..Plan::default() }).trace;
+    let first = trace(1);
+    assert_eq!(trace(1), first);
+    assert_ne!(trace(2), first);
+}
+
+/// What judges say within a few seeds of a broken rule.
+fn bites(faults: &[Fault], control: Control, judges: &[&str]) {
+    let found = (1..20).find_map(|seed| {
+        let report = run(&Plan { seed, faults: faults.to_vec(), control: Some(control) });
+        report.violations.into_iter().find(|violation| judges.contains(&violation.judge)).map(|found| (seed, found))
+    });
+    let (seed, violation) = found.expect("somebody objects");
+    println!("{control:?}: seed {seed}, {violation}");
+}
+
+#[test]
+fn reads_from_a_copy_are_no_linearizable_ones() {
+    let faults = [Fault::Pause, Fault::CutOff, Fault::Slow];
+    bites(&faults, Control::Client(ClientControl::StaleReads), &["order", "linearizable"]);
+}
+
+#[test]
+fn a_retry_that_is_applied_twice_is_found() {
+    bites(&[Fault::Kill, Fault::Slow], Control::Client(ClientControl::TwiceApplied), &["once", "linearizable"]);
+}
+
+#[test]
+fn disks_that_say_that_they_have_synced_and_have_not_lose_what_was_acknowledged() {
+    bites(&[Fault::PowerOffAll], Control::LyingDisks, &["durable", "order", "linearizable", "cut", "run"]);
+}
