@@ -93,16 +93,20 @@ pub struct Detection {
 }
 
 /// How the death of `victim` at `since` came to be known to `survivors`; none while one of them does not know.
+///
+/// What stands is the last word of each. One that was suspected before it died may be given up for that, come back with the refutation that it
+/// sent with its last breath, and be given up again: the first of these is no detection, and who is started again in between is not seen to join.
 pub fn detection(seen: &[Seen], victim: usize, since: Duration, survivors: &BTreeSet<usize>) -> Option<Detection> {
-    let of = |what| {
-        let hits = seen.iter().filter(move |seen| seen.what == what && seen.whom == victim && seen.at >= since);
-        hits.filter(|seen| survivors.contains(&seen.by))
+    let of = || seen.iter().filter(|seen| seen.whom == victim && survivors.contains(&seen.by));
+    let gave_up = |by: usize| {
+        let last = of().filter(|seen| seen.by == by).max_by_key(|seen| seen.at)?;
+        (last.what == What::Failed && last.at >= since).then_some(last.at)
     };
-    let first = |by: usize| of(What::Failed).filter(|seen| seen.by == by).map(|seen| seen.at).min();
-    let all: Vec<Duration> = survivors.iter().map(|by| first(*by)).collect::<Option<_>>()?;
+    let all: Vec<Duration> = survivors.iter().map(|by| gave_up(*by)).collect::<Option<_>>()?;
     let (failed, known) = (*all.iter().min()?, *all.iter().max()?);
+    let suspicions = of().filter(|seen| seen.what == What::Suspected && seen.at >= since);
     // With a plain give-up heard before any suspicion, the two are one.
-    let suspected = of(What::Suspected).map(|seen| seen.at).min().unwrap_or(failed).min(failed);
+    let suspected = suspicions.map(|seen| seen.at).min().unwrap_or(failed).min(failed);
     Some(Detection { suspected: suspected - since, failed: failed - since, known: known - since })
 }
 
@@ -135,4 +139,30 @@ pub fn joined(seen: &[Seen], members: usize, since: Duration) -> Option<Duration
         }
     }
     Some(last - since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_is_known_when_it_is_the_last_word_of_all() {
+        let survivors = BTreeSet::from([0, 1]);
+        let word = |millis, by, what, life| Seen { at: Duration::from_millis(millis), by, what, whom: 2, life };
+        let since = Duration::from_millis(1_000);
+        let mut seen = vec![
+            word(10, 0, What::Joined, 1),
+            word(10, 1, What::Joined, 1),
+            word(900, 0, What::Suspected, 1),
+            // Killed at 1,000, after it had refuted that: member 1 hears of it at 1,500.
+            word(1_400, 0, What::Failed, 1),
+            word(1_410, 1, What::Failed, 1),
+            word(1_500, 1, What::Joined, 2),
+        ];
+        assert!(detection(&seen, 2, since, &survivors).is_none(), "member 1 holds it to be alive");
+        seen.extend([word(2_400, 1, What::Suspected, 2), word(3_000, 1, What::Failed, 2)]);
+        let death = detection(&seen, 2, since, &survivors).unwrap();
+        assert_eq!((death.failed.as_millis(), death.known.as_millis()), (400, 2_000));
+        assert!(detection(&seen[..4], 2, since, &survivors).is_none(), "member 1 has not said it");
+    }
 }

@@ -143,10 +143,20 @@ impl Agents {
                 return Ok(found);
             }
             if now() > began + DEADLINE {
-                return Err(format!("waited {DEADLINE:?} in vain for: {what}"));
+                return Err(format!("waited {DEADLINE:?} in vain for: {what}\n{}", self.last_words()));
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// What each wrote last, for whoever looks for the reason of a failure.
+    fn last_words(&self) -> String {
+        let words = |agent| {
+            let text = std::fs::read_to_string(self.journal(agent)).unwrap_or_default();
+            let last: Vec<&str> = text.lines().rev().take(8).collect();
+            format!("{agent}: {}", last.into_iter().rev().collect::<Vec<_>>().join("; "))
+        };
+        (0..self.count()).map(words).collect::<Vec<_>>().join("\n")
     }
 
     /// From when the last process was ready until all saw all.
