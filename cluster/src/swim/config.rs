@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hlc::Stamp;
 use super::wire::{self, ClusterHash};
 
 /// Settings of the protocol. Members of one cluster should agree on them, but need not: nothing breaks while they are
@@ -310,6 +311,16 @@ pub enum ConfigError {
         name: &'static str,
         /// The bound.
         max: usize,
+    },
+    /// The disk holds a stamp that nobody would believe.
+    #[error(
+        "the last stamp, {stamp} (milliseconds since 1970), is more than ten years ahead of this machine's clock, or of 2026: no member would believe the next one. If the \
+         clock is wrong, set it and start again. If it was wrong when this stamp was made, nobody has heard of this member since, and it has to come \
+         back as a new one, without its stamp"
+    )]
+    Clock {
+        /// The stamp.
+        stamp: Stamp,
     },
     /// Removals would be forgotten before everybody has heard of them.
     #[error("tombstone_ttl ({ttl:?}) must be at least four times exchange_interval ({exchange_interval:?})")]

@@ -21,8 +21,15 @@ const MAX_MS: u64 = (1 << (64 - COUNTER_BITS)) - 1;
 /// 2026-01-01. A clock before it is wrong, and must not make all other stamps look absurd.
 const BIRTH_OF_THE_PROTOCOL: u64 = 1_767_225_600_000;
 
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Ten years: no clock that is merely wrong by a time zone, a month or a year is shut out.
-const ABSURD_AHEAD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const ABSURD_AHEAD: Duration = YEAR.saturating_mul(10);
+
+/// Five years: our own clock is not followed further beyond the last stamp that we know of. Others would not believe it, and the stamp
+/// would stay on our disk when the clock has long been set right. A machine that was switched off for so long counts on from where it was, and
+/// goes with the time again once it has heard somebody.
+const FOLLOWED_AHEAD: Duration = YEAR.saturating_mul(5);
 
 impl Stamp {
     /// Before all others: "never".
@@ -103,7 +110,10 @@ impl Hlc {
 
     /// A fresh stamp: above every one that this clock gave, and above `above`, whatever the wall clock says.
     pub(super) fn tick(&mut self, wall: Wall, above: Stamp) -> Stamp {
-        self.last = Stamp::at(wall).max(self.last.max(above).next());
+        let known = self.last.max(above);
+        let leap = wall.as_millis().saturating_sub(known.wall().as_millis());
+        let follows = known == Stamp::ZERO || leap <= millis(FOLLOWED_AHEAD);
+        self.last = if follows { Stamp::at(wall).max(known.next()) } else { known.next() };
         self.last
     }
 
@@ -143,6 +153,17 @@ mod tests {
             last = next;
         }
         assert_eq!(last.wall(), Wall::from_millis(5 + 1_000_000 / 65_536));
+    }
+
+    #[test]
+    fn a_leap_of_many_years_is_not_followed() {
+        let (today, leap) = (Wall::from_millis(BIRTH_OF_THE_PROTOCOL), Wall::from_millis(2 * BIRTH_OF_THE_PROTOCOL));
+        let mut clock = Hlc::new(Stamp::ZERO, BOUND);
+        let first = clock.tick(today, Stamp::ZERO);
+        assert_eq!(clock.tick(leap, Stamp::ZERO), first.next());
+        assert_eq!(clock.tick(leap, Stamp::at(leap)), Stamp::at(leap).next(), "unless we are accused of as much");
+        let year = Wall::from_millis(BIRTH_OF_THE_PROTOCOL + millis(YEAR));
+        assert_eq!(Hlc::new(first, BOUND).tick(year, Stamp::ZERO), Stamp::at(year));
     }
 
     #[test]

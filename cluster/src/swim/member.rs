@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::config::ConfigError;
 use super::hlc::Stamp;
 use super::wire::{MAX_METADATA, VersionRange};
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 /// Who this member is; handed in at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, wall: Wall) -> Result<(), ConfigError> {
+        if self.last_stamp > Stamp::believable(wall) {
+            return Err(ConfigError::Clock { stamp: self.last_stamp });
+        }
         if self.id.is_nil() {
             return Err(ConfigError::Identity { what: "id is nil" });
         }

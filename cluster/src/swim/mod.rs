@@ -189,7 +189,7 @@ impl Swim {
     /// A member that has not even asked for a stamp.
     fn build(config: Config, identity: Identity, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
-        identity.validate()?;
+        identity.validate(now.wall)?;
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut swim = Self {
             cluster: config.cluster_hash(),

@@ -19,6 +19,9 @@ pub(super) fn now(ms: u64) -> Now {
     Now { mono: Mono::new(Duration::from_millis(ms)), wall: Wall::from_millis(START + ms) }
 }
 
+/// 2026-01-01, in milliseconds since 1970.
+const BIRTH: u64 = 1_767_225_600_000;
+
 pub(super) fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
@@ -39,6 +42,17 @@ pub(super) fn identity(number: u8) -> Identity {
 
 pub(super) fn member() -> Swim {
     Swim::new(Config::lan("test"), identity(1), 1, now(0)).expect("a sound configuration")
+}
+
+#[test]
+fn a_stamp_on_the_disk_that_nobody_would_believe_is_refused_at_the_start() {
+    let year = 365 * 24 * 3_600_000;
+    let held = |years: u64| Identity { last_stamp: Stamp::at(Wall::from_millis(BIRTH + years * year)), ..identity(1) };
+    let start =
+        |years| Swim::new(Config::lan("test"), held(years), 1, Now { wall: Wall::from_millis(BIRTH), ..now(0) });
+    assert!(start(9).is_ok());
+    let refused = start(11).expect_err("nobody would believe the next one");
+    assert!(refused.to_string().contains("ten years ahead"), "{refused}");
 }
 
 pub(super) fn outputs(swim: &mut Swim) -> Vec<Output> {

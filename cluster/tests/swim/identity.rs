@@ -134,3 +134,24 @@ fn a_clock_that_jumps_while_it_runs_changes_nothing_for_others_and_it_can_still_
         assert!(!is_set_back(&sim, 3), "seed {seed}");
     }
 }
+
+#[test]
+fn a_clock_further_ahead_than_anybody_believes_is_not_followed() {
+    for seed in 0..10 {
+        let ahead = 20 * 365 * DAY_MS;
+        // Started with it, or met by it while it runs and has to defend itself.
+        let (mut sim, before) = comes_back(seed, |sim| sim.host_mut(3).clock.ahead_ms = ahead);
+        assert!(stamp_at(&sim, 0, 3) > before, "seed {seed}");
+        sim.network.put_in_group(3, 1);
+        sim.run(Duration::from_secs(20));
+        sim.network.heal();
+        agrees(&mut sim, seed);
+        // And its disk holds nothing that would shut it out once the clock is set.
+        sim.crash(3);
+        sim.run(Duration::from_secs(1));
+        sim.host_mut(3).clock.ahead_ms = 0;
+        sim.start(3, seeds());
+        agrees(&mut sim, seed);
+        assert!(!is_set_back(&sim, 3), "seed {seed}");
+    }
+}
