@@ -83,7 +83,8 @@ fn run(options: &Options) -> Result<(), String> {
     let system = |name, program, settings| System { name, program, settings };
     let systems = [
         system("Muster, preset `lan` at a fifth of its times", ours.clone(), Settings::Lifeguard),
-        system("Muster, the same without Lifeguard", ours, Settings::Plain),
+        system("Muster, the same without Lifeguard", ours.clone(), Settings::Plain),
+        system("Muster, the first row sealed with a key", ours, Settings::Sealed),
         system("memberlist 0.8 (Rust)", peers.join("peer_memberlist"), Settings::Lifeguard),
         system("chitchat 0.10", peers.join("peer_chitchat"), Settings::Lifeguard),
     ];
@@ -92,8 +93,8 @@ fn run(options: &Options) -> Result<(), String> {
     for members in &options.members {
         let mut table = format!(
             "## {members} members\n\n\
-             | | all see all | first gave up | all gave up | a join: known by all | packets | bytes | live members given up |\n\
-             |---|---:|---:|---:|---:|---:|---:|---:|\n"
+             | | all see all | first gave up | all gave up | a join: known by all | packets | bytes | processor | live members given up |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
         );
         println!("\n{table}");
         for system in &systems {
@@ -118,7 +119,7 @@ fn measure(options: &Options, system: &System, members: usize) -> Result<String,
     let mut agents = Agents::start(system.program.clone(), members, system.settings)?;
     let together = agents.joined()?;
     sleep(SETTLE);
-    let (packets, bytes) = at_rest(&agents, Duration::from_secs(options.seconds))?;
+    let (packets, bytes, processor) = at_rest(&agents, Duration::from_secs(options.seconds))?;
     let wronged = wrongs(&agents.seen(), began).failed;
     let (mut deaths, mut joins) = (Vec::<Detection>::new(), Vec::new());
     for _ in 0..options.rounds {
@@ -129,7 +130,7 @@ fn measure(options: &Options, system: &System, members: usize) -> Result<String,
     }
     let of = |pick: fn(&Detection) -> Duration| times(deaths.iter().map(pick).collect());
     Ok(format!(
-        "| {} | {} | {} | {} | {} | {packets:.1} | {bytes:.0} | {wronged} |",
+        "| {} | {} | {} | {} | {} | {packets:.1} | {bytes:.0} | {processor:.2} | {wronged} |",
         system.name,
         together.as_millis(),
         of(|death| death.failed),
@@ -138,14 +139,14 @@ fn measure(options: &Options, system: &System, members: usize) -> Result<String,
     ))
 }
 
-/// Packets and bytes that a member sends in a period while nothing happens.
-fn at_rest(agents: &Agents, time: Duration) -> Result<(f64, f64), String> {
-    let (began, before) = (Instant::now(), agents.sent()?);
+/// Packets and bytes that a member sends in a period while nothing happens, and the thousandths of a core that it takes for it.
+fn at_rest(agents: &Agents, time: Duration) -> Result<(f64, f64, f64), String> {
+    let (began, before, worked) = (Instant::now(), agents.sent()?, agents.processor()?);
     sleep(time);
-    let after = agents.sent()?;
-    let periods = began.elapsed().as_secs_f64() / PERIOD.as_secs_f64();
-    let each = |sent: u64| sent as f64 / periods / agents.count() as f64;
-    Ok((each(after.0 - before.0), each(after.1 - before.1)))
+    let (after, works) = (agents.sent()?, agents.processor()?);
+    let (passed, members) = (began.elapsed().as_secs_f64(), agents.count() as f64);
+    let each = |sent: u64| sent as f64 / (passed / PERIOD.as_secs_f64()) / members;
+    Ok((each(after.0 - before.0), each(after.1 - before.1), (works - worked).as_secs_f64() * 1e3 / passed / members))
 }
 
 /// Median and worst in milliseconds.
@@ -172,7 +173,7 @@ fn conditions(options: &Options) -> String {
          by itself.\n\n\
          Milliseconds, median and worst of {} rounds. *All see all*: all processes start at once, from the last being ready. *Gave up*: after SIGKILL of one. *A join*: the \
          killed one starts again, from its being ready until all others see it. Packets and bytes: what a member sends in a period at rest, {} s, counted at the switch with \
-         headers. *Live members given up*: lives, from the start to the end of the rest.\n",
+         headers. *Processor*: thousandths of a core that a member takes meanwhile, the kernel's work for it included. *Live members given up*: lives, from the start to the end of the rest.\n",
         load.join(" "),
         options.rounds,
         options.seconds,

@@ -27,7 +27,8 @@ async fn torture(seed: u64, faults: &[&str], disks: bool) {
         panic!("kept in {kept:?}:\n{}", all.join("\n"));
     }
     assert!(!report.record.strikes.is_empty(), "no fault happened");
-    assert!(report.record.operations.len() > 500, "{}", report.record.counts());
+    // That clients worked at all; how much they get done is a matter of the machine.
+    assert!(report.record.operations.len() > 50, "{}", report.record.counts());
 }
 
 #[tokio::test(flavor = "multi_thread")]

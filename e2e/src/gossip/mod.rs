@@ -21,13 +21,15 @@ pub enum Settings {
     Lifeguard,
     /// The same without any part of Lifeguard: SWIM with suspicion.
     Plain,
+    /// As with Lifeguard, and whatever is sent is sealed with a key.
+    Sealed,
 }
 
 impl Settings {
     /// As the protocol knows them.
     pub fn config(self) -> Config {
         let lifeguard = match self {
-            Self::Lifeguard => Lifeguard::ALL,
+            Self::Lifeguard | Self::Sealed => Lifeguard::ALL,
             Self::Plain => Lifeguard::NONE,
         };
         Config {
@@ -49,6 +51,7 @@ impl Settings {
         match self {
             Self::Lifeguard => "Lifeguard",
             Self::Plain => "plain",
+            Self::Sealed => "sealed",
         }
     }
 }

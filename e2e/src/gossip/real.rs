@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use muster_cluster::keyring::{KEY_LEN, Key, encode_key};
 use tempfile::TempDir;
 
 use super::{Detection, Seen, Settings, What, Wrongs, detection, joined, wrongs};
+use crate::drive::usage::{self, Usage};
 use crate::netns::Net;
 
 /// The port of every agent.
@@ -72,8 +74,17 @@ impl Agents {
         let net = Net::new(count)?;
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let mut agents = Self { net, program, settings, folder, running: (0..count).map(|_| None).collect() };
+        if settings == Settings::Sealed {
+            // Any key seals alike; this one protects nobody.
+            let key: [u8; KEY_LEN] = std::array::from_fn(|n| n as u8);
+            std::fs::write(agents.keys(), encode_key(&Key::new(key))).map_err(|error| error.to_string())?;
+        }
         (0..count).try_for_each(|agent| agents.spawn(agent)).map_err(|error| error.to_string())?;
         Ok(agents)
+    }
+
+    fn keys(&self) -> PathBuf {
+        self.folder.path().join("keys")
     }
 
     fn journal(&self, agent: usize) -> PathBuf {
@@ -87,8 +98,10 @@ impl Agents {
         command.args(["netns", "exec", &self.net.namespace(agent)]).arg(&self.program);
         command.args(["--number", &agent.to_string(), "--bind", &format!("{}:{PORT}", self.net.address(agent))]);
         command.args(["--join", &format!("{}:{PORT}", self.net.address(0))]);
-        if self.settings == Settings::Plain {
-            command.arg("--plain");
+        match self.settings {
+            Settings::Lifeguard => {}
+            Settings::Plain => _ = command.arg("--plain"),
+            Settings::Sealed => _ = command.arg("--keys-file").arg(self.keys()),
         }
         command.arg("--stamp").arg(self.folder.path().join(format!("{agent}.stamp")));
         self.running[agent] = Some(command.stdin(Stdio::null()).stdout(journal).spawn()?);
@@ -216,6 +229,16 @@ impl Agents {
     /// When the switch does not tell.
     pub fn sent(&self) -> Result<(u64, u64), String> {
         self.net.sent()
+    }
+
+    /// Processor time that those that run have used so far, all together.
+    ///
+    /// # Errors
+    /// When one of them is gone.
+    pub fn processor(&self) -> Result<Duration, String> {
+        let pids: Vec<u32> = self.running.iter().flatten().map(Child::id).collect();
+        let usages = usage::of(&pids).map_err(|error| error.to_string())?;
+        Ok(usages.iter().map(Usage::processor).sum())
     }
 
     /// Drops so many percent of the packets that reach each machine, UDP and TCP alike, for so long, and counts who was wronged. Also
