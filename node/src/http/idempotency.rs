@@ -56,6 +56,10 @@ fn digest(operation: &Operation) -> u64 {
             text(name);
             text(value);
         }
+        Operation::SkipRevisions { count } => {
+            text("skip revisions");
+            text(&count.to_string());
+        }
     }
     u64::from(rest.finalize()) << 32 | u64::from(of_value.finalize())
 }

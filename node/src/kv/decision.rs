@@ -42,6 +42,8 @@ pub enum Decision {
         /// The value.
         value: String,
     },
+    /// Let so many revisions be nobody's.
+    SkipRevisions(u64),
 }
 
 /// Decides. `current` is what is there of the operation's key, for operations on one key; `revision` is the one that the write takes
@@ -62,6 +64,7 @@ pub fn decide(operation: Operation, current: Option<Revisions>, revision: u64) -
         }
         Operation::DeletePrefix { prefix } => Decision::RemovePrefix(prefix),
         Operation::Configure { name, value } => Decision::Configure { name, value },
+        Operation::SkipRevisions { count } => Decision::SkipRevisions(count),
     }
 }
 

@@ -45,6 +45,12 @@ pub enum Operation {
         /// As text, already checked.
         value: String,
     },
+    /// Gives so many revisions to nobody: behind a recovery, where writes that were acknowledged and are lost had some. Releases up to 2.2 do not
+    /// know it, and stop at it.
+    SkipRevisions {
+        /// How many.
+        count: u64,
+    },
 }
 
 /// What must hold of a key for a write to apply: HTTP's `If-Match` and `If-None-Match`.
@@ -109,7 +115,7 @@ pub enum Outcome {
         /// How many keys went.
         deleted: u64,
     },
-    /// Of a configuration. It is no write to the keys and takes no revision.
+    /// Of a configuration, or of skipped revisions. It is no write to the keys and takes no revision.
     Configured,
     /// The condition did not hold; nothing changed.
     ConditionFailed {

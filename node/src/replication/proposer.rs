@@ -162,6 +162,7 @@ fn size(write: &Write) -> usize {
         Operation::Delete { key, .. } => key.len(),
         Operation::DeletePrefix { prefix } => prefix.len(),
         Operation::Configure { name, value } => name.len() + value.len(),
+        Operation::SkipRevisions { .. } => 0,
     }
 }
 

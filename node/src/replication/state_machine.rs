@@ -235,6 +235,7 @@ fn size(change: &Change) -> usize {
         Operation::Delete { key, .. } => key.len(),
         Operation::DeletePrefix { prefix } => prefix.len(),
         Operation::Configure { name, value } => name.len() + value.len(),
+        Operation::SkipRevisions { .. } => 0,
     };
     match change {
         Change::Nothing => 0,

@@ -171,7 +171,7 @@ impl<'a> Applier<'a> {
                 let value = self.get(&rows::row(KEY, key))?;
                 value.map(|value| rows::parse_revisions(&value).ok_or_else(|| self.unreadable(key))).transpose()?
             }
-            Operation::DeletePrefix { .. } | Operation::Configure { .. } => None,
+            Operation::DeletePrefix { .. } | Operation::Configure { .. } | Operation::SkipRevisions { .. } => None,
         };
         let revision = self.progress.applied.revision + 1;
         let outcome = match decide(operation, current, revision) {
@@ -192,6 +192,10 @@ impl<'a> Applier<'a> {
             Decision::Configure { name, value } => {
                 self.set(rows::row(CONFIGURATION, &name), Some(value.into()));
                 self.configured = true;
+                return Ok(Outcome::Configured);
+            }
+            Decision::SkipRevisions(count) => {
+                self.progress.applied.revision = self.progress.applied.revision.saturating_add(count);
                 return Ok(Outcome::Configured);
             }
         };

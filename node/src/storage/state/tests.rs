@@ -250,6 +250,27 @@ fn pages_are_bounded_in_keys_and_bytes() {
 }
 
 #[test]
+fn skipped_revisions_are_nobodys() {
+    let dir = tempfile::tempdir().unwrap();
+    let put =
+        || Operation::Put { key: "k".into(), value: "v".into(), content_type: None, condition: Condition::Always };
+    {
+        let state = open(&dir);
+        assert_eq!(apply(&state, 0, 0, plain(put())), Outcome::Put { revision: 1, created: true });
+        assert_eq!(apply(&state, 1, 0, plain(Operation::SkipRevisions { count: 1_000 })), Outcome::Configured);
+        assert_eq!(state.progress().borrow().revision, 1_001);
+    }
+    // What the engine lost is applied again from the log, as the same.
+    let state = open(&dir);
+    let at = state.progress().borrow().applied.map_or(0, |applied| applied.index + 1);
+    for index in at..2 {
+        let operation = if index == 0 { put() } else { Operation::SkipRevisions { count: 1_000 } };
+        apply(&state, index, 0, plain(operation));
+    }
+    assert_eq!(apply(&state, 2, 0, plain(put())), Outcome::Put { revision: 1_002, created: false });
+}
+
+#[test]
 fn configuration_and_membership_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     {
@@ -383,6 +404,10 @@ impl Model {
                 Outcome::PrefixDeleted { revision: self.revision, deleted: (before - self.keys.len()) as u64 }
             }
             Operation::Configure { .. } => Outcome::Configured,
+            Operation::SkipRevisions { count } => {
+                self.revision += count;
+                Outcome::Configured
+            }
         }
     }
 }
