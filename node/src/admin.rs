@@ -263,6 +263,7 @@ impl Admin {
             sync_ms_p50: ms(disk.sync_p50),
             sync_ms_p99: ms(disk.sync_p99),
             full: disk.full,
+            stalled_ms: disk.stalled.map(milliseconds),
         }
     }
 
@@ -350,12 +351,19 @@ impl Admin {
             None => Check { ok: false, message: self.no_leader_reason() },
         };
         let disk = self.storage.disk();
-        let disk = match (&disk.failed, disk.full) {
-            (Some(why), _) => Check { ok: false, message: format!("{why}; restart the node once the disk is sound") },
-            (None, true) => {
+        let disk = match (&disk.failed, disk.stalled, disk.full) {
+            (Some(why), ..) => Check { ok: false, message: format!("{why}; restart the node once the disk is sound") },
+            (None, Some(since), _) => {
+                let seconds = since.as_secs();
+                let what = format!(
+                    "the disk has not answered for {seconds} s; this node neither leads nor acknowledges until it does, by itself"
+                );
+                Check { ok: false, message: what }
+            }
+            (None, None, true) => {
                 Check { ok: false, message: "the disk is full; reads go on, writes resume with room".to_owned() }
             }
-            (None, false) => Check { ok: true, message: format!("{} MiB are free", disk.free_bytes >> 20) },
+            (None, None, false) => Check { ok: true, message: format!("{} MiB are free", disk.free_bytes >> 20) },
         };
         let cluster = match (self.trouble(), self.registries.get().and_then(|picture| picture.borrow().trouble())) {
             (Some(trouble), _) => Check { ok: false, message: trouble },
@@ -400,6 +408,12 @@ impl Admin {
             Kind::Gauge,
             "Whether writes are refused for want of room.",
             u8::from(disk.full),
+        );
+        into.single(
+            "muster_disk_stalled_seconds",
+            Kind::Gauge,
+            "For how long the disk has not answered at all; 0: it answers.",
+            disk.stalled.map_or(0.0, |since| since.as_secs_f64()),
         );
         into.family("muster_disk_sync_seconds", Kind::Gauge, "Percentiles of the last log syncs.");
         for (quantile, sync) in [("0.5", disk.sync_p50), ("0.99", disk.sync_p99)] {

@@ -177,6 +177,9 @@ pub struct Disk {
     pub sync_ms_p99: f64,
     /// Whether writes are refused for want of room.
     pub full: bool,
+    /// For how long it has not answered at all, in milliseconds; `null`: it answers. The other figures are of before then.
+    #[serde(default)]
+    pub stalled_ms: Option<u64>,
 }
 
 /// The stream from this node to a peer.

@@ -48,6 +48,8 @@ pub struct Storage {
     cluster_id: Mutex<Option<Uuid>>,
     resting: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
     canary: Canary,
+    /// Bytes of the state, and free ones, when they were last looked at.
+    seen: Mutex<(u64, u64)>,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -113,6 +115,8 @@ pub struct DiskStatus {
     pub full: bool,
     /// Why the log takes nothing any more, if so; only a restart helps.
     pub failed: Option<String>,
+    /// For how long the disk has not answered, if that is so long that it hangs. Bytes are those that were seen before then.
+    pub stalled: Option<Duration>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -193,6 +197,7 @@ impl Storage {
             resting: resting.map_err(|error| OpenError::io("start a thread for", dir, error))?,
             state,
             canary,
+            seen: Mutex::default(),
             cluster_id: Mutex::new(cluster_id),
             _lock: lock,
         })
@@ -230,22 +235,49 @@ impl Storage {
         }
     }
 
+    /// Ties the data to the cluster that takes the place of its own after a recovery; on disk when this returns. An error if it is of neither.
+    pub fn replace_cluster_id(&self, from: Uuid, to: Uuid) -> Result<(), OpenError> {
+        let mut known = self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some(own) if own == to => Ok(()),
+            Some(own) if own == from => {
+                write_format(&self.dir, Some(to))?;
+                *known = Some(to);
+                Ok(())
+            }
+            other => Err(OpenError::OtherCluster(format!(
+                "{}: the data is of cluster {}, not of {from}; nothing was changed",
+                self.dir.display(),
+                other.map_or_else(|| "none".to_owned(), |id| id.to_string())
+            ))),
+        }
+    }
+
     /// For how long the disk has not answered, if that is so long that it hangs.
     pub fn stalled(&self) -> Option<Duration> {
         self.canary.stalled()
     }
 
-    /// Disk figures now.
+    /// Disk figures now. Whoever asks is not held up by a disk that hangs.
     pub fn disk(&self) -> DiskStatus {
         let log = self.log.status();
+        let stalled = self.stalled();
+        // Looked at before the lock is taken: a disk may begin to hang just then.
+        let now = stalled.is_none().then(|| (self.state.bytes(), log::free_bytes(&self.dir).unwrap_or(log.free_bytes)));
+        let (state_bytes, free_bytes) = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            *seen = now.unwrap_or(*seen);
+            *seen
+        };
         DiskStatus {
             log_bytes: log.bytes,
-            state_bytes: self.state.bytes(),
-            free_bytes: log::free_bytes(&self.dir).unwrap_or(log.free_bytes),
+            state_bytes,
+            free_bytes,
             sync_p50: log.sync_p50,
             sync_p99: log.sync_p99,
             full: self.log.is_full(),
             failed: self.log.failure(),
+            stalled,
         }
     }
 }

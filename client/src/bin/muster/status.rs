@@ -175,7 +175,11 @@ fn detail(status: &Remote, members: &[Member], format: Format) -> Result<(), Fai
                 "p50 {:.1} ms, p99 {:.1} ms{}",
                 disk.sync_ms_p50,
                 disk.sync_ms_p99,
-                if disk.full { ", full" } else { "" }
+                match (disk.stalled_ms, disk.full) {
+                    (Some(ms), _) => format!(", no answer for {} s", ms / 1_000),
+                    (None, true) => ", full".to_owned(),
+                    (None, false) => String::new(),
+                }
             ),
         ),
     ];

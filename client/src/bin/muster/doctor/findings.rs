@@ -171,7 +171,7 @@ impl Report {
             let needed = voters.len() / 2 + 1;
             let advice = if voters.len() - missing.len() < needed && !voters.is_empty() {
                 format!(
-                    "{needed} of {} voters must be there, {} did not answer: bring {} back. Nothing is lost meanwhile.",
+                    "{needed} of {} voters must be there, {} did not answer: bring {} back. Nothing is lost meanwhile. (If their disks are gone for good: docs/recovery.md.)",
                     voters.len(),
                     missing.join(", "),
                     if missing.len() == 1 { "it" } else { "enough of them" }
@@ -203,6 +203,11 @@ impl Report {
     fn disks(&mut self, evidence: &Evidence) {
         for status in statuses(evidence) {
             let disk = &status.disk;
+            if let Some(ms) = disk.stalled_ms {
+                let what = format!("the disk of {} has not answered for {} s", status.name, ms / 1_000);
+                let advice = "It neither leads nor acknowledges until the disk answers, and goes on by itself then. See to the disk or the machine.";
+                self.add(Level::Critical, what, advice);
+            }
             if disk.full {
                 let what = format!("the disk of {} is full: it refuses writes", status.name);
                 self.add(Level::Critical, what, "Make room; writes resume by themselves, reads go on meanwhile.");
