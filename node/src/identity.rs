@@ -86,6 +86,14 @@ pub enum IdentityError {
     },
 }
 
+impl IdentityError {
+    /// Whether the same may succeed once there is room on the disk.
+    pub fn is_for_want_of_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { cause, .. } if matches!(cause.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 impl Identity {
     /// Reads the identity of a data dir, or draws one and writes it. `part_of_cluster`: there is data of a cluster, so there was an identity.
     pub fn open(dir: &Path, part_of_cluster: bool) -> Result<Self, IdentityError> {
@@ -178,6 +186,15 @@ impl Identity {
         self.change(|content| content.founding = founding)
     }
 
+    /// Becomes another node over the same data: in the cluster that takes the place of its old one after a recovery. It remembers nobody, since those
+    /// that it knew are of the old one.
+    pub fn begin_anew(&mut self, id: Uuid) -> Result<(), IdentityError> {
+        self.change(|content| {
+            (content.id, content.founding, content.left) = (id, None, false);
+            content.peers.clear();
+        })
+    }
+
     /// Whether this node was taken out of its cluster for good.
     pub fn has_left(&self) -> bool {
         self.content.left
@@ -242,6 +259,21 @@ mod tests {
         let again = Identity::open(dir.path(), false).unwrap();
         assert_eq!(again.content, first.content);
         assert_eq!((again.ports(), again.founding(), again.has_left()), ((Some(1), Some(2)), Some(cluster), false));
+    }
+
+    #[test]
+    fn who_begins_anew_keeps_its_ports_and_its_clusters_name_and_remembers_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Identity::open(dir.path(), false).unwrap();
+        first.keep_cluster("muster").unwrap();
+        first.keep_ports(1, 2).unwrap();
+        first.keep_peers(vec!["10.0.0.2:8051".into()]).unwrap();
+        first.set_left().unwrap();
+        let id = Uuid::new_v4();
+        first.begin_anew(id).unwrap();
+        let again = Identity::open(dir.path(), true).unwrap();
+        assert_eq!((again.id(), again.ports(), again.cluster()), (id, (Some(1), Some(2)), Some("muster")));
+        assert!(again.peers().is_empty() && !again.has_left());
     }
 
     #[test]

@@ -9,13 +9,14 @@ use uuid::Uuid;
 
 use super::Joining;
 use crate::discovery::{Claims, Settled};
-use crate::identity::IdentityError;
 use crate::kv::{Operation, Write};
 use crate::replication::settings;
 use crate::startup::StartError;
 
 /// How long one try to write the founder's flags into the new cluster may take.
 const SEEDING: Duration = Duration::from_secs(5);
+/// How often a disk without room is tried again: soon enough for a person who makes room.
+const ROOM: Duration = Duration::from_millis(500);
 
 impl Joining {
     /// Comes to a cluster, and goes on for ever.
@@ -64,10 +65,9 @@ impl Joining {
         self.admin.set_founding(true);
         self.replication.found(id).await?;
         self.seed_configuration().await;
-        // Last: a crash before this repeats what is missing.
-        self.identity().set_founding(None)?;
         self.admin.set_founding(false);
-        Ok(())
+        // Last: a crash before this repeats what is missing, and finds it done. The cluster is of use meanwhile.
+        self.note(None).await
     }
 
     /// Writes the founder's flags into the new cluster.
@@ -99,7 +99,7 @@ impl Claims for Joining {
 
     async fn write(&self) -> Result<Uuid, StartError> {
         let id = world::uuid();
-        self.note(Some(id))?;
+        self.note(Some(id)).await?;
         Ok(id)
     }
 
@@ -109,12 +109,27 @@ impl Claims for Joining {
     }
 
     async fn drop_claim(&self, _cluster_id: Uuid) -> Result<(), StartError> {
-        Ok(self.note(None)?)
+        self.note(None).await
     }
 }
 
 impl Joining {
-    fn note(&self, founding: Option<Uuid>) -> Result<(), IdentityError> {
-        self.identity().set_founding(founding)
+    /// On the disk when it returns. A full disk is waited for: a founder that gave up would only be started again to meet the same disk, and what was
+    /// not noted was not done.
+    async fn note(&self, founding: Option<Uuid>) -> Result<(), StartError> {
+        let mut said = false;
+        loop {
+            let noted = self.identity().set_founding(founding);
+            match noted {
+                Err(error) if error.is_for_want_of_room() => {
+                    if !said {
+                        warn!("the founding cannot be noted yet, and waits: {error}");
+                        said = true;
+                    }
+                    tokio::time::sleep(ROOM).await;
+                }
+                noted => return Ok(noted?),
+            }
+        }
     }
 }

@@ -18,6 +18,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use log::warn;
 use muster_cluster::runtime::{Cluster, IncomingStream, KeyFile, Options, StampFile};
 use muster_cluster::swim;
 use muster_cluster::world::net::{TcpListener, UdpSocket};
@@ -94,7 +95,14 @@ impl Joining {
     ) -> Result<Infallible, StartError> {
         let peer_at = tcp.local_addr()?;
         let host = self.host(peer_at.ip()).await?;
-        self.identity().keep_advertised(host.to_string())?;
+        let kept = self.identity().keep_advertised(host.to_string());
+        match kept {
+            // Only of use to a later start that finds no registry.
+            Err(error) if error.is_for_want_of_room() => {
+                warn!("this node's address is not kept for its next start: {error}")
+            }
+            kept => kept?,
+        }
         let http_host = if http_at.ip().is_unspecified() { host } else { http_at.ip() };
         let http_name = match (&self.flags.advertise, http_at.ip().is_unspecified()) {
             (Some(advertised), true) if advertised.parse::<IpAddr>().is_err() => {
