@@ -77,6 +77,89 @@ async fn a_disk_filled_to_the_brim_refuses_writes_and_serves_reads_until_there_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_founder_without_room_waits_for_it() {
+    let Ok(disk) = Disk::mount() else { return eprintln!("SKIPPED: needs root and /dev/fuse") };
+    let mut cluster = Plan::new(1).lay();
+    std::os::unix::fs::symlink(disk.path(), cluster.nodes[0].dir()).unwrap();
+    // It asks for a registry that is not there yet, so there is time to fill its disk.
+    cluster.nodes[0].start().await;
+    let asks = until(SOON, async || {
+        let state = cluster.http.get(cluster.nodes[0].url("/cluster/state")).send().await.ok()?;
+        (state.is_ok() && cluster.nodes[0].process.has_logged("does not answer yet")).then_some(())
+    });
+    assert_eq!(asks.await, Some(()), "it runs, and asks the registry");
+    disk.fill(0);
+    cluster.registry.start().await;
+    let waits = until(SOON, async || {
+        assert!(cluster.nodes[0].is_running(), "it ended");
+        cluster.nodes[0].process.has_logged("the founding cannot be noted yet").then_some(())
+    });
+    assert_eq!(waits.await, Some(()), "it waits, and says so");
+    disk.empty();
+    cluster.usable().await;
+    let ready = until(SOON, async || {
+        let answer = cluster.http.get(cluster.nodes[0].url("/readyz")).within(Duration::from_secs(5)).send().await;
+        answer.ok().filter(|answer| answer.status == 200)
+    });
+    assert!(ready.await.is_some(), "it is ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_does_not_answer_is_said_and_the_node_goes_on_once_it_does() {
+    let Some((disk, mut cluster)) = alone().await else { return };
+    let metric = async |cluster: &Cluster| {
+        let page =
+            cluster.http.get(cluster.nodes[0].url("/metrics")).within(Duration::from_secs(5)).send().await.ok()?;
+        let text = page.text();
+        let line = text.lines().find_map(|line| line.strip_prefix("muster_disk_stalled_seconds "))?.to_owned();
+        line.parse::<f64>().ok()
+    };
+    assert_eq!(metric(&cluster).await, Some(0.0));
+    disk.trouble(|trouble| trouble.stalled = true);
+    let said = until(SOON, async || {
+        let ready =
+            cluster.http.get(cluster.nodes[0].url("/readyz")).within(Duration::from_secs(5)).send().await.ok()?;
+        (ready.status == 503 && ready.text().contains("the disk has not answered for")).then_some(())
+    });
+    let said = said.await;
+    let seconds = metric(&cluster).await;
+    let status = cluster.nodes[0].status(&cluster.http).await;
+    disk.trouble(|trouble| trouble.stalled = false);
+    assert_eq!(said, Some(()), "/readyz says so");
+    assert!(seconds.is_some_and(|seconds| seconds >= 1.0), "{seconds:?}");
+    assert!(status.is_some_and(|status| status.disk.stalled_ms.is_some_and(|ms| ms >= 1_000)), "the status says so");
+    cluster.usable().await;
+    let well = until(SOON, async || {
+        let ready =
+            cluster.http.get(cluster.nodes[0].url("/readyz")).within(Duration::from_secs(5)).send().await.ok()?;
+        (ready.status == 200 && metric(&cluster).await == Some(0.0)).then_some(())
+    });
+    assert_eq!(well.await, Some(()), "all is well again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registrys_record_outlives_a_power_cut() {
+    let Ok(disk) = Disk::mount() else { return eprintln!("SKIPPED: needs root and /dev/fuse") };
+    let mut cluster = Plan::new(1).lay();
+    let data_dir = disk.path().join("fresh").join("registry");
+    let at = cluster.registry.process.args_mut().iter().position(|arg| arg == "--data-dir").unwrap();
+    cluster.registry.process.args_mut()[at + 1] = data_dir.display().to_string();
+    cluster.registry.start().await;
+    cluster.nodes[0].start().await;
+    cluster.usable().await;
+    let before = cluster.http.get(format!("{}/clusters", cluster.registry.url())).ok().await.text();
+    cluster.nodes[0].kill();
+    cluster.registry.process.kill();
+    disk.power_off(None);
+    assert!(data_dir.join("foundings").exists(), "the folder of a confirmed founding is gone: {:?}", disk.files());
+    cluster.registry.start().await;
+    let clusters: serde_json::Value =
+        cluster.http.get(format!("{}/clusters", cluster.registry.url())).ok().await.json();
+    let before: serde_json::Value = serde_json::from_str(&before).unwrap();
+    assert_eq!(clusters["clusters"][0]["cluster_id"], before["clusters"][0]["cluster_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_ends_the_node_with_the_reason_and_what_was_acknowledged_is_there_after_it() {
     let Some((disk, mut cluster)) = alone().await else { return };
     assert_eq!(put(&cluster, "before", "kept").await, 201);

@@ -103,7 +103,7 @@ pub struct Store {
 impl Store {
     /// Opens the directory, creates it if there is none, and reads what is remembered.
     pub fn open(dir: &Path) -> Result<(Self, Memory), StoreError> {
-        std::fs::create_dir_all(dir).map_err(io_at(dir))?;
+        create_dir(dir).map_err(io_at(dir))?;
         let path = dir.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io_at(&path))?;
         match lock.try_lock() {
@@ -174,6 +174,20 @@ impl Store {
     /// Length of the journal.
     pub fn journal_bytes(&self) -> u64 {
         self.bytes
+    }
+}
+
+/// Makes a directory and those above it that are missing. Their names are on disk when it returns: a founding that was confirmed must not go with the
+/// folder that it stands in.
+fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => File::open(parent)?.sync_all(),
     }
 }
 
