@@ -11,6 +11,7 @@
 //! - [`discovery`]: registries, and [`joining`]: how this node comes to its address, its members and its cluster.
 //! - [`parts`]: a node without its client port.
 //! - [`identity`]: who this node is, across restarts, and [`set_aside`]: what becomes of the data of one that must become another.
+//! - [`recovery`]: what a person may do when the disks of a majority are gone for good.
 //! - [`metrics`]: the text format that `/metrics` answers in.
 //! - [`flags`]: what a user may set.
 
@@ -26,6 +27,7 @@ pub mod keyspace;
 pub mod kv;
 pub mod metrics;
 pub mod parts;
+pub mod recovery;
 pub mod replication;
 pub mod roster;
 mod route;

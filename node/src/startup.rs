@@ -29,6 +29,7 @@ use crate::http::AppState;
 use crate::http::server::{self, Bound};
 use crate::identity::{Identity, IdentityError};
 use crate::parts::{Data, End, Parts};
+use crate::recovery::{self, RecoveryError};
 use crate::replication::{self, Replication};
 use crate::set_aside;
 use crate::storage::{self, OpenError, StorageOptions};
@@ -95,6 +96,9 @@ pub enum StartError {
         /// As the system says it.
         cause: io::Error,
     },
+    /// A recovery that was interrupted cannot be finished.
+    #[error("a recovery was interrupted here and cannot be finished: {0}")]
+    Recovery(#[from] RecoveryError),
     /// A flag makes no sense here.
     #[error("{0}")]
     Flag(String),
@@ -115,6 +119,9 @@ fn engine_threads() -> usize {
 pub fn run(flags: Flags) -> Result<(), StartError> {
     if set_aside::is_unfinished(&flags.data_dir) {
         set_aside(&flags, set_aside::finish)?;
+    }
+    if recovery::is_unfinished(&flags.data_dir) {
+        recovery::finish_before_start(&flags.data_dir)?;
     }
     loop {
         let threads = engine_threads();
@@ -241,6 +248,7 @@ fn discover(
         cluster_id: replication.cluster_id(),
         advertise: flags.advertise.clone(),
         bootstrap_expect: flags.bootstrap_expect.get(),
+        replaces: replication.replaced(),
     };
     let discovery = Discovery::start(id, &flags.registry_address, registration);
     discovery.map(Some).map_err(|error| StartError::Flag(error.to_string()))

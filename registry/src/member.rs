@@ -25,9 +25,15 @@ pub struct Member {
     pub cluster_id: Option<Uuid>,
     /// How many nodes without a cluster a founding waits for, as this node was told; at least 1.
     pub expect: u32,
+    /// Clusters whose place its own took.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<Uuid>,
     /// Where its last request came from.
     pub observed_ip: IpAddr,
 }
+
+/// More recoveries than one cluster goes through; what a member takes in memory is bounded.
+const MOST_REPLACED: usize = 16;
 
 /// Why a registration is refused. State unchanged; the same request will be refused again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +96,7 @@ impl Member {
             cluster: said.cluster,
             cluster_id: said.cluster_id,
             expect: said.bootstrap_expect,
+            replaces: said.replaces.into_iter().take(MOST_REPLACED).collect(),
             observed_ip,
         })
     }
@@ -124,6 +131,7 @@ mod tests {
             cluster_id: None,
             advertise: None,
             bootstrap_expect: 1,
+            replaces: Vec::new(),
         }
     }
 

@@ -370,6 +370,7 @@ mod tests {
             cluster_id: None,
             advertise: None,
             bootstrap_expect: 9,
+            replaces: Vec::new(),
         };
         registry.register(id(n), said, "10.0.0.1".parse().unwrap()).unwrap()
     }
@@ -423,6 +424,7 @@ mod tests {
             cluster_id,
             advertise: None,
             bootstrap_expect: 1,
+            replaces: Vec::new(),
         };
         let from = "10.0.0.1".parse().unwrap();
         registry.register(id(1), said(carried), from).unwrap();

@@ -225,10 +225,27 @@ impl Roll {
             charter.members().iter().find(carries).copied()
         };
         let learned = self.charters.iter().filter_map(|(name, charter)| {
+            if let Some(successor) = self.successor(charter) {
+                return Some((name.clone(), successor));
+            }
             let cluster_id = charter.unrecorded()?;
             Some((name.clone(), Founding { cluster_id, founder: carrier(charter, cluster_id)? }))
         });
         learned.collect()
+    }
+
+    /// The cluster that took the place of the recorded one, if that is the only one which anybody carries: a person had it recovered, and nobody is
+    /// left of the old one.
+    fn successor(&self, charter: &Charter) -> Option<Founding> {
+        let recorded = charter.recorded()?.cluster_id;
+        let mut carried = charter.carried();
+        let (Some(cluster_id), None) = (carried.next(), carried.next()) else { return None };
+        let says = |id: &&Uuid| {
+            let member = self.nodes.get(*id).map(|entry| &entry.member);
+            member.is_some_and(|member| member.cluster_id == Some(cluster_id) && member.replaces.contains(&recorded))
+        };
+        let founder = charter.members().iter().find(says).copied().filter(|_| cluster_id != recorded)?;
+        Some(Founding { cluster_id, founder })
     }
 
     /// Every recorded founding by name.
@@ -307,6 +324,7 @@ mod tests {
             peer: "10.0.0.1:8051".parse().unwrap(),
             cluster_id: cluster_id.map(id),
             expect,
+            replaces: Vec::new(),
             observed_ip: "10.0.0.1".parse().unwrap(),
         }
     }
@@ -318,6 +336,26 @@ mod tests {
     fn say(roll: &mut Roll, ms: u64, member: Member) -> Registered {
         roll.expire(at(ms));
         roll.register(at(ms), member, &mut StdRng::seed_from_u64(1)).unwrap().0
+    }
+
+    #[test]
+    fn a_record_passes_to_the_cluster_that_took_the_place_once_nobody_carries_the_old_one() {
+        let mut roll = Roll::new(LEASE, remembering());
+        roll.set_recorded("muster", Some(Founding { cluster_id: id(100), founder: id(1) }));
+        say(&mut roll, 0, node(1, Some(100), 1));
+        say(&mut roll, 0, node(2, Some(200), 1));
+        assert_eq!(roll.unrecorded(at(0)), [], "another cluster of the name that replaces nothing");
+        let recovered = || Member { replaces: vec![id(100)], ..node(2, Some(200), 1) };
+        say(&mut roll, 0, recovered());
+        assert_eq!(roll.unrecorded(at(0)), [], "somebody is left of the old one: both are shown, none is picked");
+        assert_eq!(roll.conflict("muster"), [id(100), id(200)]);
+        say(&mut roll, 4_000, recovered());
+        let expired = roll.expire(at(5_000));
+        assert_eq!(expired.len(), 1);
+        let founding = Founding { cluster_id: id(200), founder: id(2) };
+        assert_eq!(roll.unrecorded(at(5_000)), [("muster".to_owned(), founding.clone())]);
+        roll.set_recorded("muster", Some(founding));
+        assert_eq!((roll.unrecorded(at(5_000)), roll.conflict("muster")), (vec![], vec![]));
     }
 
     #[test]

@@ -344,6 +344,7 @@ mod tests {
             peer: "[::1]:8051".parse().unwrap(),
             cluster_id: n.is_multiple_of(2).then(|| id(100)),
             expect: 3,
+            replaces: Vec::new(),
             observed_ip: "10.0.0.1".parse().unwrap(),
         }
     }

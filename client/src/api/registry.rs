@@ -41,6 +41,10 @@ pub struct Registration {
     /// How many nodes (of this name, without a cluster) the founding waits for, at least 1.
     #[serde(default = "one")]
     pub bootstrap_expect: u32,
+    /// Clusters whose place the node's cluster took in a recovery from one disk: a founding that is recorded for one of them passes to it
+    /// once nobody carries that any more. The first 16 count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<Uuid>,
 }
 
 fn one() -> u32 {

@@ -36,20 +36,25 @@ pub struct Picture {
     pub answering: usize,
     /// The cluster that this node told them it is part of.
     pub own: Option<Uuid>,
+    /// Clusters whose place that one took.
+    pub replaced: Vec<Uuid>,
 }
 
 impl Picture {
     /// What a person has to look into, for `/readyz`: more than one cluster, or another than this node's own. Silent
-    /// registries are no trouble to a cluster that runs.
+    /// registries are no trouble to a cluster that runs, nor is what is left of one whose place it took.
     pub fn trouble(&self) -> Option<String> {
+        let is_ours = |id: &Uuid| self.own == Some(*id) || self.replaced.contains(id);
         match (&self.standing, self.own) {
+            (Standing::Conflict(ids), _) if ids.iter().all(is_ours) => None,
+            (Standing::Cluster(id), Some(_)) if is_ours(id) => None,
             (Standing::Conflict(ids), _) => {
                 let ids = ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ");
                 Some(format!(
                     "the registries know more than one cluster of this name ({ids}); stop the nodes of all but one"
                 ))
             }
-            (Standing::Cluster(theirs), Some(own)) if *theirs != own => Some(format!(
+            (Standing::Cluster(theirs), Some(own)) => Some(format!(
                 "this node is part of cluster {own}, but the registries know {theirs} under this name; the two never merge: \
                  give this node the right --cluster or --registry-address, or an empty --data-dir"
             )),
@@ -67,7 +72,10 @@ impl Picture {
             Standing::Waiting => "no cluster of this name yet; waiting for it to be founded".to_owned(),
             Standing::Offered => "no cluster of this name yet, and the founding is offered to this node".to_owned(),
             Standing::Cluster(id) => format!("the registries know cluster {id}"),
-            Standing::Conflict(_) => self.trouble().unwrap_or_default(),
+            Standing::Conflict(_) => self.trouble().unwrap_or_else(|| {
+                "the registries still know a cluster whose place this one took; its disks have no part in this one"
+                    .to_owned()
+            }),
         }
     }
 }
@@ -108,7 +116,8 @@ impl Discovery {
     pub fn start(id: Uuid, urls: &[String], registration: Registration) -> Result<Self, Error> {
         let registries = urls.iter().map(|url| Registry::new(url)).collect::<Result<Vec<_>, _>>()?;
         let named = registries.len();
-        let picture = watch::Sender::new(Picture { named, own: registration.cluster_id, ..Picture::default() });
+        let (own, replaced) = (registration.cluster_id, registration.replaces.clone());
+        let picture = watch::Sender::new(Picture { named, own, replaced, ..Picture::default() });
         let shared = Shared {
             id,
             registries,
@@ -205,7 +214,7 @@ impl Agent {
                 }
                 Err(error) => (Word::Silent(error.to_string()), pace.failed(chance), false),
             };
-            self.hear(word, saying.cluster_id);
+            self.hear(word, saying.cluster_id, &saying.replaces);
             if again {
                 continue;
             }
@@ -238,7 +247,7 @@ impl Agent {
         }
     }
 
-    fn hear(&self, word: Word, own: Option<Uuid>) {
+    fn hear(&self, word: Word, own: Option<Uuid>, replaced: &[Uuid]) {
         let mut ears = self.ears.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let url = self.registry.endpoint();
         match (&ears.words[self.at], &word) {
@@ -251,7 +260,7 @@ impl Agent {
             (Word::Untried | Word::Said(_) | Word::Silent(_), _) => {}
         }
         ears.words[self.at] = word;
-        let picture = draw(&ears.words, own, &ears.picture.borrow());
+        let picture = Picture { replaced: replaced.to_vec(), ..draw(&ears.words, own, &ears.picture.borrow()) };
         ears.picture.send_if_modified(|current| {
             if *current == picture {
                 return false;
@@ -290,5 +299,5 @@ fn draw(words: &[Word], own: Option<Uuid>, before: &Picture) -> Picture {
         seeds.clone_from(&before.seeds);
     }
     let observed = said().map(|answer| answer.observed_ip).find(|ip| route::is_own(*ip)).or(before.observed);
-    Picture { standing: weigh(words), seeds, observed, named: words.len(), answering, own }
+    Picture { standing: weigh(words), seeds, observed, named: words.len(), answering, own, replaced: Vec::new() }
 }

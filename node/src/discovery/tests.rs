@@ -112,6 +112,7 @@ fn registration(expect: u32) -> Registration {
         cluster_id: None,
         advertise: None,
         bootstrap_expect: expect,
+        replaces: Vec::new(),
     }
 }
 

@@ -10,10 +10,11 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, Subcommand};
 use muster_client::api::quantity::{Size, Span};
 use muster_client::flags::count;
 
+use crate::recovery::Recover;
 use crate::replication::settings;
 
 pub use value::{LARGEST_VALUE, LONGEST_NAME};
@@ -67,7 +68,7 @@ pub struct Flags {
 
     /// Where the data, the identity and the known peers are kept; one node for each. Under the current directory by
     /// default, so that a first try needs no rights and leaves nothing elsewhere.
-    #[arg(long, env = "MUSTER_DATA_DIR", value_name = "DIR", default_value = "./muster-data")]
+    #[arg(long, env = "MUSTER_DATA_DIR", value_name = "DIR", default_value = "./muster-data", global = true)]
     pub data_dir: PathBuf,
 
     /// Among equally fresh logs the highest (priority, id) leads. 0 by default: all alike.
@@ -123,8 +124,23 @@ pub struct Flags {
     pub log_keep: Size,
 
     /// A TOML file with any of these flags by their long names.
-    #[arg(long, env = "MUSTER_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "MUSTER_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What there is to do with a data dir beside serving it.
+#[derive(Subcommand, Debug, Clone)]
+pub enum Command {
+    /// Goes on from one disk when those of a majority of the voters are gone for good. Writes may be lost: look first
+    ///
+    /// For the data dir of a node that is stopped. Without --confirm nothing is changed: it shows what the disk holds, so
+    /// that survivors can be compared, and what would be lost. With it the node becomes the only voter of a new cluster
+    /// that keeps all the data of this disk; old disks have no part in that one. Read docs/recovery.md.
+    Recover(Recover),
 }
 
 /// Parses this process's flags; exits with status 2 when they make no sense.
@@ -275,6 +291,37 @@ mod tests {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.to_lowercase().contains("by default"), "{}: {help}", arg.get_id());
             assert!(arg.get_env().is_some(), "{} cannot come from the environment", arg.get_id());
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_recovery_is_as_it_was_reviewed() {
+        let mut command = Flags::command().term_width(100);
+        command.build();
+        let recover = command.find_subcommand_mut("recover").unwrap();
+        let help = recover.render_long_help().to_string();
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/help/recover.txt");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, &help).unwrap();
+        }
+        let reviewed = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(help == reviewed, "differs from {}; UPDATE=1 rewrites it:\n{help}", file.display());
+    }
+
+    #[test]
+    fn a_recovery_takes_the_data_dir_on_either_side_and_its_word_from_the_command_line_alone() {
+        for args in [&["--data-dir", "/d", "recover"][..], &["recover", "--data-dir", "/d"]] {
+            let flags = run(args).unwrap();
+            assert_eq!(flags.data_dir, PathBuf::from("/d"), "{args:?}");
+            assert!(matches!(flags.command, Some(Command::Recover(Recover { confirm: None, .. }))), "{args:?}");
+        }
+        assert!(run(&["recover", "--confirm", "yes"]).unwrap_err().contains("--confirm"));
+        let command = Flags::command();
+        let recover = command.find_subcommand("recover").unwrap();
+        for name in ["confirm", "even_if_reached"] {
+            let arg = recover.get_arguments().find(|arg| arg.get_id() == name).unwrap();
+            assert!(arg.get_env().is_none(), "{name} is left lying about in an environment");
         }
     }
 

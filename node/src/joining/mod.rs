@@ -142,6 +142,7 @@ impl Joining {
                 self.follow_seeds(&cluster),
                 self.remember_peers(&cluster),
                 self.tell_others(),
+                self.tell_whose_place_was_taken(),
                 async {
                     while let Ok(now) = joined.wait_for(|now| *now != card.cluster_id).await.map(|now| *now) {
                         card.cluster_id = now;

@@ -59,6 +59,24 @@ impl Joining {
         }
     }
 
+    /// Tells the registries whose place this cluster took, as soon as this node knows it.
+    pub(super) async fn tell_whose_place_was_taken(&self) {
+        let Some(discovery) = &self.discovery else { return };
+        let mut configuration = self.replication.configuration();
+        let mut told = Vec::new();
+        loop {
+            configuration.borrow_and_update();
+            let replaced = self.replication.replaced();
+            if replaced != told {
+                discovery.update(|registration| registration.replaces.clone_from(&replaced));
+                told = replaced;
+            }
+            if configuration.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Tells the replication whom else there may be, by what is remembered and what registries say.
     pub(super) async fn tell_others(&self) {
         let mut remembered = self.identity().peers().to_vec();

@@ -25,6 +25,7 @@ mod incoming;
 mod leadership;
 pub mod log_store;
 mod network;
+pub mod offline;
 mod peers;
 mod policy;
 mod proposer;

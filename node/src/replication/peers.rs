@@ -69,6 +69,14 @@ pub(crate) enum OpenFailure {
     /// Somebody answered and declined.
     #[error("declined: {0}")]
     Declined(String),
+    /// Somebody answered whose cluster took the place of this node's.
+    #[error("its cluster {by} took the place of this one")]
+    Replaced {
+        /// That cluster.
+        by: Uuid,
+        /// How many seconds ago.
+        ago: u64,
+    },
 }
 
 impl OpenFailure {
@@ -148,6 +156,7 @@ impl Peers {
             Some((_, Welcome::Granted)) => Ok(stream),
             Some((_, Welcome::OtherCluster(id))) => Err(OpenFailure::Declined(format!("it is part of cluster {id}"))),
             Some((_, Welcome::NotReady(why))) => Err(OpenFailure::Declined(why)),
+            Some((_, Welcome::Replaced { by, ago })) => Err(OpenFailure::Replaced { by, ago }),
             None => Err(OpenFailure::Unreachable("it closed the stream".to_owned())),
         }
     }

@@ -12,6 +12,8 @@ pub const VOTERS: &str = "voters";
 pub const REPLACE_AFTER: &str = "replace_after";
 /// Before the id of a node that was taken out for good.
 const REMOVED: &str = "removed/";
+/// Before the id of a cluster that this one took the place of, by a recovery from one disk.
+const REPLACED: &str = "replaced/";
 
 /// Five voters: two may fail, and more make every write wait for more disks. Used until the founder's flags are applied.
 const DEFAULT_VOTERS: usize = 5;
@@ -47,4 +49,14 @@ pub fn parse_replace_after(text: &str) -> Result<Span, String> {
 /// The name under which it is noted that a node was taken out for good.
 pub(super) fn removed(id: Uuid) -> String {
     format!("{REMOVED}{id}")
+}
+
+/// The name under which it is noted that this cluster took the place of another.
+pub(super) fn replaced(cluster: Uuid) -> String {
+    format!("{REPLACED}{cluster}")
+}
+
+/// The cluster whose place was taken, if this is the name for that.
+pub(super) fn read_replaced(name: &str) -> Option<Uuid> {
+    name.strip_prefix(REPLACED)?.parse().ok()
 }

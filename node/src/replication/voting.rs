@@ -39,7 +39,10 @@ impl Replication {
     pub(super) fn welcome(self: &Arc<Self>, kind: u8, hello: &Hello) -> Welcome {
         let welcome = match (self.cluster_id(), hello.cluster_id) {
             (Some(own), Some(theirs)) if own == theirs => Welcome::Granted,
-            (Some(own), _) => Welcome::OtherCluster(own),
+            (Some(own), theirs) => match theirs.and_then(|theirs| self.replaced_ago(theirs)) {
+                Some(ago) => Welcome::Replaced { by: own, ago },
+                None => Welcome::OtherCluster(own),
+            },
             (None, None) => Welcome::NotReady("neither of the two is part of a cluster yet".to_owned()),
             (None, Some(theirs)) => match self.adopt(theirs) {
                 Ok(()) => Welcome::Granted,

@@ -34,6 +34,13 @@ pub(crate) enum Welcome {
     OtherCluster(Uuid),
     /// The acceptor cannot serve now; for people.
     NotReady(String),
+    /// The acceptor is part of the cluster that took the place of the opener's, in a recovery from one disk.
+    Replaced {
+        /// The acceptor's cluster.
+        by: Uuid,
+        /// How many seconds ago, by the clock of the acceptor's machine.
+        ago: u64,
+    },
 }
 
 /// A question on a [`CALL_STREAM`].

@@ -14,6 +14,7 @@ mod claim;
 mod mark;
 mod objection;
 mod recall;
+mod replaced;
 mod room;
 mod verdict;
 
@@ -67,6 +68,10 @@ pub(super) struct Witness {
     objection: watch::Sender<Option<Objection>>,
     /// When a double was heard of last.
     doubled_at: Mutex<Instant>,
+    /// Nodes of other clusters that were asked whether theirs took the place of this one, and when.
+    strangers: Mutex<Option<(Instant, BTreeSet<Uuid>)>>,
+    /// It was said that another cluster claims the place of this one.
+    defied: AtomicBool,
     /// It was set back, and another node leads without it: it may begin anew.
     replaceable: watch::Sender<bool>,
     pub(super) rooms: Arc<Rooms>,
@@ -94,6 +99,8 @@ impl Witness {
             vouched: Mutex::new(None),
             objection: watch::channel(None).0,
             doubled_at: Mutex::new(now),
+            strangers: Mutex::default(),
+            defied: AtomicBool::new(false),
             writing: tokio::sync::Mutex::default(),
             replaceable: watch::channel(false).0,
             rooms: Arc::default(),
@@ -154,6 +161,7 @@ pub(super) async fn run(replication: Weak<Replication>) {
         this.look_whether_the_double_is_gone();
         let witness = &this.witness;
         if this.cluster_id().is_some() {
+            this.ask_strangers().await;
             if this.may_stand() {
                 this.bear_witness(&mut asked).await;
             } else {

@@ -5,6 +5,7 @@
 //!   gossip knows a later life of this node --- it starts ------> an old copy
 //!                                          \-- it votes -------> a double: until that is gone, and the others vouch anew
 //!   gossip sees two boot numbers in turn ----------------------> a double
+//!   another cluster took the place of this node's -------------> replaced: not in the life of this process (see `replaced`)
 //! ```
 
 use std::fmt;
@@ -28,6 +29,8 @@ pub enum Objection {
     Double(String),
     /// Its disk is an old copy.
     OldCopy(String),
+    /// Another cluster took the place of its own, in a recovery from one disk.
+    Replaced(String),
 }
 
 impl fmt::Display for Objection {
@@ -40,6 +43,10 @@ impl fmt::Display for Objection {
             Self::OldCopy(why) => write!(
                 f,
                 "the data dir is an old copy ({why}); this node waits for another one to lead, and comes back as a new one then"
+            ),
+            Self::Replaced(why) => write!(
+                f,
+                "{why}: this disk has no part in it, and this node votes no more. Start this machine with an empty data dir, and keep this one until                  nothing in it is missed. If that recovery was a mistake, stop the nodes of the new cluster, then start those of this one again"
             ),
         }
     }

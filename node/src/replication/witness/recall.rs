@@ -33,6 +33,8 @@ impl Replication {
                 // Both say how far they have come, so that whichever stays learns what it lacks of the other.
                 self.claim(asked).await;
             }
+            // Another cluster took the place of this one; there is nobody to ask any more.
+            Some(Objection::Replaced(_)) => {}
             None if self.witness.is_vouched_for() => {
                 // It waits for the membership that others know of.
                 if self.may_vote() && !knows_later(&answers, self.membership_index()) {
