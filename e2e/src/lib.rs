@@ -22,6 +22,7 @@ pub mod drive;
 pub mod faults;
 pub mod figures;
 pub mod firewall;
+pub mod folder;
 pub mod gossip;
 pub mod history;
 pub mod http;

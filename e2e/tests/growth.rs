@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use muster_client::Client;
 use muster_e2e::cluster::{SOON, own_loopback};
+use muster_e2e::folder::copy;
 use muster_e2e::{Cluster, Load, Plan, eventually};
 use serde_json::json;
 use uuid::Uuid;
@@ -29,6 +30,25 @@ async fn forget_everything(cluster: &mut Cluster) {
     cluster.registry.process.kill();
     cluster.registry.wipe();
     cluster.registry.start().await;
+}
+
+/// The next start of a node is at another address.
+fn move_house(cluster: &mut Cluster, node: usize) {
+    let ip = own_loopback();
+    let args = cluster.nodes[node].process.args_mut();
+    for flag in ["--http", "--peer"] {
+        let value = args.iter().position(|arg| arg == flag).unwrap() + 1;
+        args[value] = format!("{ip}:0");
+    }
+}
+
+/// Waits until a node votes, by the word of another.
+async fn votes(cluster: &Cluster, node: usize, asked: usize) {
+    eventually("it has a vote", LATER, async || {
+        let id = cluster.nodes[node].members(&cluster.http).await?.local;
+        voters(cluster, asked).await.contains(&id).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,13 +119,8 @@ async fn all_machines_get_other_addresses_and_the_registry_an_empty_disk() {
     cluster.registry.process.kill();
     cluster.registry.wipe();
     cluster.registry.start().await;
-    for node in &mut cluster.nodes {
-        let ip = own_loopback();
-        let args = node.process.args_mut();
-        for flag in ["--http", "--peer"] {
-            let value = args.iter().position(|arg| arg == flag).unwrap() + 1;
-            args[value] = format!("{ip}:0");
-        }
+    for node in 0..3 {
+        move_house(&mut cluster, node);
     }
     cluster.spawn_all();
     cluster.ready_all().await;
@@ -159,12 +174,7 @@ async fn a_node_of_another_cluster_at_the_address_of_a_dead_member_is_taken_for_
     .await;
     load.more_acks(50, SOON).await;
     // The member comes back elsewhere, and has its place.
-    let ip = own_loopback();
-    let args = cluster.nodes[dead].process.args_mut();
-    for flag in ["--http", "--peer"] {
-        let value = args.iter().position(|arg| arg == flag).unwrap() + 1;
-        args[value] = format!("{ip}:0");
-    }
+    move_house(&mut cluster, dead);
     cluster.nodes[dead].start().await;
     assert_eq!(cluster.nodes[dead].id(&cluster.http).await, dead_id);
     eventually("it has caught up, and votes", LATER, async || {
@@ -183,4 +193,52 @@ async fn a_node_of_another_cluster_at_the_address_of_a_dead_member_is_taken_for_
     assert_eq!(strangers.everything(0, "").await.keys().filter(|key| key.starts_with("load/")).count(), 0);
     assert_eq!(strangers.everything(0, "theirs").await.len(), 1);
     assert_eq!((cluster.status(dead).await.cluster_id, strangers.status(0).await.cluster_id), (id, theirs));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_moves_one_loses_its_disk_and_one_gets_an_old_one_under_load_while_the_registry_forgets() {
+    let mut cluster = Plan::new(3).args(&["--replace-after", "2s"]).start().await;
+    let leader = cluster.leader().await;
+    let [moves, loses, old] = [leader, (leader + 1) % 3, (leader + 2) % 3];
+    let before = cluster.nodes[old].id(&cluster.http).await;
+    let load = Load::client(&client(&cluster), "load", 2);
+    load.more_acks(20, SOON).await;
+
+    cluster.nodes[moves].kill();
+    forget_everything(&mut cluster).await;
+    move_house(&mut cluster, moves);
+    cluster.nodes[moves].start().await;
+    cluster.settled().await;
+    load.more_acks(20, SOON).await;
+
+    // A copy of one moment, for later.
+    let backup = cluster.folder("backup");
+    cluster.nodes[old].process.pause();
+    copy(cluster.nodes[old].dir(), &backup).unwrap();
+    cluster.nodes[old].process.resume();
+
+    cluster.nodes[loses].kill();
+    cluster.nodes[loses].wipe();
+    forget_everything(&mut cluster).await;
+    cluster.nodes[loses].start().await;
+    votes(&cluster, loses, moves).await;
+    load.more_acks(20, SOON).await;
+
+    cluster.nodes[old].kill();
+    cluster.nodes[old].wipe();
+    copy(&backup, cluster.nodes[old].dir()).unwrap();
+    forget_everything(&mut cluster).await;
+    cluster.nodes[old].start().await;
+    eventually("the one with the old disk begins anew", LATER, async || {
+        // Within its process, so its ports may be others.
+        cluster.nodes[old].ready().await;
+        let members = cluster.nodes[old].members(&cluster.http).await?;
+        (members.local != before).then_some(())
+    })
+    .await;
+    votes(&cluster, old, moves).await;
+    load.more_acks(20, SOON).await;
+    let load = load.stop().await;
+    assert_eq!(load.not_acked().count(), 0, "{}", load.counts());
+    load.check(&cluster.same_everywhere("load/").await);
 }

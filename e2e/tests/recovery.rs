@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_client::api::registry::Clusters;
 use muster_e2e::cli::{Said, run};
 use muster_e2e::cluster::SOON;
+use muster_e2e::folder::copy;
 use muster_e2e::{Cluster, Load, Plan, eventually};
 use uuid::Uuid;
 
@@ -16,19 +17,6 @@ const LATER: Duration = Duration::from_secs(60);
 async fn recover(dir: &Path, more: &[&str]) -> Said {
     let dir = dir.display().to_string();
     run("muster-node", &[&["recover", "--data-dir", &dir], more].concat(), b"").await
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 async fn put(cluster: &Cluster, node: usize, key: &str, timeout: &str) -> (u16, String) {
@@ -78,7 +66,7 @@ async fn two_of_three_disks_are_lost_and_the_cluster_goes_on_from_the_third() {
     }
     drop(during);
     for node in lost {
-        copy(cluster.nodes[node].dir(), &cluster.folder(&format!("old-{node}")));
+        copy(cluster.nodes[node].dir(), &cluster.folder(&format!("old-{node}"))).unwrap();
         cluster.nodes[node].wipe();
     }
 
@@ -144,7 +132,7 @@ async fn two_of_three_disks_are_lost_and_the_cluster_goes_on_from_the_third() {
     let mut back = Vec::new();
     for node in lost {
         let other = cluster.add(&[]);
-        copy(&cluster.folder(&format!("old-{node}")), cluster.nodes[other].dir());
+        copy(&cluster.folder(&format!("old-{node}")), cluster.nodes[other].dir()).unwrap();
         let path = cluster.nodes[other].dir().join("identity.json");
         let mut identity: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         // Their ports are taken by those that came for them.

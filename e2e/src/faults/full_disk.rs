@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::old_disk::copy;
 use super::{Strikes, Struck};
 use crate::cluster::SOON;
+use crate::folder::copy;
 use crate::torture::World;
 use crate::until;
 

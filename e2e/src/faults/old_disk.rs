@@ -1,12 +1,12 @@
 //! A node gets back a copy of its disk that is a few seconds old, as from a backup: it has forgotten what it acknowledged and for whom it
 //! voted, and must not count as if it had not. Seen: the copy's log is another, and the node says that its disk is an old copy.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::pause::is_stopped;
 use super::{Strikes, Struck};
 use crate::cluster::SOON;
+use crate::folder::copy;
 use crate::torture::World;
 use crate::until;
 
@@ -33,19 +33,4 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         let on = world.names(&[victim]);
         said.map(|()| Struck { on, evidence: "it says so".to_owned() }).ok_or_else(|| "it did not say so".to_owned())
     })
-}
-
-/// Copies a folder with all that is in it.
-pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }

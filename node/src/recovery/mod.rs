@@ -149,7 +149,7 @@ pub fn run(dir: &Path, recover: &Recover) -> Result<String, RecoveryError> {
     Ok(format!("{}\n{}", report::describe(dir, &survivor), report::tell(&note)))
 }
 
-/// Whether a crash has left something to [`finish`].
+/// Whether a crash has left something that the next start has to finish.
 pub fn is_unfinished(dir: &Path) -> bool {
     Note::exists(dir)
 }
