@@ -77,6 +77,27 @@ async fn a_disk_filled_to_the_brim_refuses_writes_and_serves_reads_until_there_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_started_over_a_full_disk_waits_for_room_and_has_everything() {
+    let Some((disk, mut cluster)) = alone().await else { return };
+    assert_eq!(put(&cluster, "before", "kept").await, 201);
+    disk.fill(0);
+    cluster.nodes[0].kill();
+    cluster.nodes[0].spawn();
+    let process = cluster.nodes[0].process.pid();
+    // What the state has lost is in the log, and has to be applied again: there is no room for it.
+    let waits = until(SOON, async || {
+        assert!(cluster.nodes[0].is_running(), "it ended");
+        cluster.nodes[0].process.has_logged("serves nothing until there is room").then_some(())
+    });
+    assert_eq!(waits.await, Some(()), "it says what it waits for");
+    disk.empty();
+    cluster.nodes[0].ready().await;
+    cluster.usable().await;
+    assert_eq!(get(&cluster, "before").await.as_deref(), Some("kept"));
+    assert_eq!(cluster.nodes[0].process.pid(), process, "by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_founder_without_room_waits_for_it() {
     let Ok(disk) = Disk::mount() else { return eprintln!("SKIPPED: needs root and /dev/fuse") };
     let mut cluster = Plan::new(1).lay();

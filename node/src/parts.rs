@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use log::info;
 use muster_cluster::runtime::{StampFile, StampStore};
@@ -21,6 +22,9 @@ use crate::replication::{self, Compaction, Dialer, Replication};
 use crate::roster::Roster;
 use crate::startup::StartError;
 use crate::storage::{Storage, StorageOptions};
+
+/// How often a disk without room is looked at again.
+const ROOM: Duration = Duration::from_millis(100);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,31 @@ impl Data {
         }
         identity.keep_cluster(&flags.cluster)?;
         Ok(Some(Self { identity, storage }))
+    }
+
+    /// The room on its disk, for when there is too little of it to start.
+    pub fn room(&self) -> Room {
+        Room { storage: self.storage.clone() }
+    }
+}
+
+/// The room on the disk of a data dir, which stays locked as long as this is held.
+#[derive(Debug)]
+pub struct Room {
+    storage: Arc<Storage>,
+}
+
+impl Room {
+    /// Whether the state could not take what the log holds for it, for want of room.
+    pub fn was_missing(&self) -> bool {
+        self.storage.state().ran_out_of_room()
+    }
+
+    /// Returns once there is room again.
+    pub async fn wait(&self) {
+        while !self.storage.log().has_room() {
+            tokio::time::sleep(ROOM).await;
+        }
     }
 }
 

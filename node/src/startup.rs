@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{error, info, warn};
 use muster_client::api::registry::Registration;
 use muster_cluster::keyring::Keyring;
 use muster_cluster::runtime::{KeyFile, ReadKeysError};
@@ -152,7 +152,20 @@ async fn serve(flags: &Flags) -> Result<End, StartError> {
     let (http, peer) = bind(flags, &data.identity).await?;
     let (http_at, peer_at) = (http.address, peer.1.local_addr()?);
     data.identity.keep_ports(http_at.port(), peer_at.port())?;
-    let parts = Parts::start(flags, data).await?;
+    let room = data.room();
+    let parts = match Parts::start(flags, data).await {
+        Err(_) if room.was_missing() => {
+            error!(
+                "the disk is full: what the log holds cannot be applied. This node serves nothing until there is room, and goes on by itself then"
+            );
+            return tokio::select! {
+                () = room.wait() => Ok(End::RoomAgain),
+                _ = asked_to_stop(&mut stop) => Ok(End::Stopped),
+            };
+        }
+        parts => parts?,
+    };
+    drop(room);
     let Parts { id, keyspace, replication, admin, .. } = &parts;
     let id = *id;
     let max_value_size = usize::try_from(flags.max_value_size.0).unwrap_or(usize::MAX);
