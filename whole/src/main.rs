@@ -58,10 +58,12 @@ mod simulated {
                 report.violations.len()
             );
             report.violations.iter().take(10).for_each(|violation| println!("  {violation}"));
-            let same = !arguments.twice || run(&plan).trace == report.trace;
-            if !same {
-                println!("  another trace the second time");
+            let parted = arguments.twice.then(|| run(&plan)).filter(|again| again.trace != report.trace);
+            if let Some(again) = &parted {
+                let at = again.traces.iter().zip(&report.traces).position(|(one, other)| one != other);
+                println!("  another trace the second time, from {at:?} ms on");
             }
+            let same = parted.is_none();
             if !report.violations.is_empty() || !same {
                 bad += 1;
                 if !arguments.keep_going {

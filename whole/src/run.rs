@@ -52,6 +52,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Of everything that arrived anywhere, and every answer: equal for equal runs.
     pub trace: u64,
+    /// The same after each millisecond, to find where two runs part.
+    pub traces: Vec<u64>,
     /// What happened, for people.
     pub story: Vec<String>,
     /// How long it was, in virtual time.
@@ -69,7 +71,8 @@ pub fn run(plan: &Plan) -> Report {
         violations = judges::judge(&record);
     }
     run.cluster.sim.note(format!("{:?}", record.operations));
-    Report { violations, trace: run.cluster.sim.trace(), story: run.story, length: muster_world::now(), record }
+    let (trace, traces) = (run.cluster.sim.trace(), run.cluster.sim.traces().to_vec());
+    Report { violations, trace, traces, story: run.story, length: muster_world::now(), record }
 }
 
 struct Run {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -15,10 +16,19 @@ use crate::world::{self, Millis, with};
 /// The least that time moves by. Coarser than any computing here takes, finer than any wait.
 const STEP: Duration = Duration::from_millis(1);
 
-/// The machines' programs, and the world that they run in. One for each thread at a time.
+/// tokio numbers the tasks of all threads together, and when a runtime ends it drops its tasks by the last bits of their numbers: what they do then
+/// would be another run's chance. So there is one simulation of a process at a time, and its first task has a number that ends in as many zeros.
+static ONE: Mutex<()> = Mutex::new(());
+/// More lists than tokio keeps of the tasks of one thread (4).
+const TASK_LISTS: u64 = 64;
+
+/// The machines' programs, and the world that they run in. One of a process at a time: others wait for its end.
 #[derive(Debug)]
 pub struct Simulation {
+    _one: MutexGuard<'static, ()>,
     programs: Vec<Option<Program>>,
+    /// The trace after each step.
+    traces: Vec<u64>,
 }
 
 /// A process that runs, or sleeps.
@@ -32,8 +42,11 @@ struct Program {
 impl Simulation {
     /// A world of this seed, without machines.
     pub fn new(seed: u64) -> Self {
+        // Of one that panicked nothing is left.
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        begin_tasks_anew();
         world::begin(seed);
-        Self { programs: Vec::new() }
+        Self { _one: one, programs: Vec::new(), traces: Vec::new() }
     }
 
     /// Adds a machine with this address, and power; nothing runs on it.
@@ -46,17 +59,9 @@ impl Simulation {
     ///
     /// # Panics
     /// When the system has no means for a runtime.
-    #[expect(clippy::expect_used, reason = "without a runtime there is no run")]
     pub fn start<F: Future<Output = ()> + Send + 'static>(&mut self, machine: usize, program: impl FnOnce() -> F) {
         self.end(machine);
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().start_paused(true);
-        #[cfg(tokio_unstable)]
-        {
-            let seed: [u8; 32] = with(|world| world.machines[machine].chance.random());
-            builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed));
-        }
-        let runtime = builder.build().expect("a runtime");
+        let runtime = runtime(with(|world| world.machines[machine].chance.random()));
         with(|world| world.machines[machine].powered = true);
         within(machine, || drop(runtime.spawn(program())));
         self.programs[machine] = Some(Program { runtime, paused: None });
@@ -146,6 +151,7 @@ impl Simulation {
                 within(machine, || runtime.block_on(async { tokio::time::sleep(STEP).await }));
             }
         }
+        self.traces.push(self.trace());
     }
 
     /// Makes something of the run's part of its trace.
@@ -156,6 +162,11 @@ impl Simulation {
     /// What all that arrived, and all that was noted, comes to. Two runs with one trace were the same.
     pub fn trace(&self) -> u64 {
         with(|world| world.trace())
+    }
+
+    /// The trace after each step so far: where two runs that should be the same part.
+    pub fn traces(&self) -> &[u64] {
+        &self.traces
     }
 
     fn end(&mut self, machine: usize) {
@@ -172,6 +183,24 @@ impl Drop for Simulation {
         }
         world::end();
     }
+}
+
+/// One whose clock stands still. Without tokio's unstable flag its own chance has another source than the seed.
+#[expect(clippy::expect_used, reason = "without a runtime there is no run")]
+#[cfg_attr(not(tokio_unstable), expect(unused_variables, reason = "nobody takes it"))]
+fn runtime(seed: [u8; 32]) -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true);
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed));
+    builder.build().expect("a runtime")
+}
+
+/// The next task's number ends in zeros.
+fn begin_tasks_anew() {
+    let runtime = runtime([0; 32]);
+    let number = |task: tokio::task::JoinHandle<()>| task.id().to_string().parse().unwrap_or(0_u64);
+    while !(number(runtime.spawn(async {})) + 1).is_multiple_of(TASK_LISTS) {}
 }
 
 /// Runs something as this machine.
