@@ -1,12 +1,12 @@
 //! The clients: each at one node, doing one thing after another, as the torture's script says, and writing down what it saw.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use muster_e2e::torture::client::Control;
-use muster_e2e::torture::operation::{Call, Freshness, Seen};
-use muster_e2e::torture::script::{Deed, Script};
+use muster_e2e::torture::operation::{Call, Micros, Seen};
+use muster_e2e::torture::script::{Hand, Script};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::door::Request;
@@ -66,55 +66,28 @@ pub struct Worker {
     pub control: Option<Control>,
 }
 
-impl Worker {
-    /// Works until it is told to stop; then it is in no deed any more.
-    pub async fn work(self, mut script: Script, stop: Arc<AtomicBool>) {
-        while !stop.load(Ordering::Relaxed) {
-            match script.deed(self.recorder.now()) {
-                Deed::Once(call) => {
-                    let seen = self.perform(&call, 0).await;
-                    script.saw(&call, &seen);
-                }
-                Deed::Twice(call, pause) => {
-                    let elsewhere = script.below(self.doors.count().max(1));
-                    let later = async {
-                        tokio::time::sleep(Duration::from_micros(pause)).await;
-                        self.perform(&call, elsewhere).await
-                    };
-                    let (first, again) = tokio::join!(self.perform(&call, 0), later);
-                    script.saw(&call, &first);
-                    script.saw(&call, &again);
-                    if matches!((first, again), (Seen::Unknown(_), Seen::Unknown(_))) {
-                        self.perform(&call, elsewhere + 1).await;
-                    }
-                }
-            }
-            tokio::time::sleep(PACE).await;
-        }
+impl Hand for Worker {
+    fn now(&self) -> Micros {
+        self.recorder.now()
     }
 
-    /// Makes one call at its own node, or the one so many behind it, and writes it down.
-    pub async fn perform(&self, call: &Call, behind: usize) -> Seen {
-        let node = (self.number + behind) % self.doors.count().max(1);
+    fn nodes(&self) -> usize {
+        self.doors.count()
+    }
+
+    async fn perform(&self, call: &Call, behind: usize) -> Seen {
+        let node = (self.number + behind) % self.nodes().max(1);
         let began = self.recorder.now();
-        let seen = self.doors.ask(node, self.bent(call, behind, began)).await;
+        let sent = self.control.map_or_else(|| call.clone(), |control| control.bend(call, behind, began));
+        let seen = self.doors.ask(node, sent).await;
         self.recorder.ended(self.number, node, began, call.clone(), seen.clone());
         seen
     }
+}
 
-    /// What is sent instead, if something is wrong on purpose.
-    fn bent(&self, call: &Call, behind: usize, began: u64) -> Call {
-        let mut bent = call.clone();
-        match (self.control, &mut bent) {
-            (Some(Control::StaleReads), Call::Get { freshness, .. } | Call::List { freshness, .. }) => {
-                *freshness = Freshness::Local;
-            }
-            (
-                Some(Control::TwiceApplied),
-                Call::Put { again: Some(again), .. } | Call::Delete { again: Some(again), .. },
-            ) => again.push_str(&format!("-{behind}-{began}")),
-            (Some(Control::StaleReads | Control::TwiceApplied | Control::Unsynced | Control::Minority) | None, _) => {}
-        }
-        bent
+impl Worker {
+    /// Works until it is told to stop.
+    pub async fn work(self, script: Script, stop: Arc<AtomicBool>) {
+        script.play(&self, PACE, &stop).await;
     }
 }

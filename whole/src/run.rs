@@ -8,7 +8,7 @@ use muster_e2e::judges::{self, Violation};
 use muster_e2e::torture::client::Control as ClientControl;
 use muster_e2e::torture::operation::{Call, Condition, Freshness, Seen};
 use muster_e2e::torture::record::{Copy, Record, Strike};
-use muster_e2e::torture::script::Script;
+use muster_e2e::torture::script::{Hand, Script};
 use muster_world::Millis;
 
 use crate::client::Worker;

@@ -201,3 +201,40 @@ fn a_process_that_slept_sees_that_time_has_passed_and_clocks_jump_alone() {
     pass(&mut sim, 200);
     assert_eq!(told.all(), ["true true"]);
 }
+
+/// Says something as its task is dropped.
+struct LastWord(Arc<UdpSocket>, u8);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.0.try_send_to(&[self.1], at(B)).unwrap();
+    }
+}
+
+fn last_words(seed: u64) -> u64 {
+    let mut sim = two(seed);
+    sim.start(A, || async {
+        let socket = Arc::new(UdpSocket::bind(at(A)).await.unwrap());
+        for number in 0..8 {
+            let last = LastWord(socket.clone(), number);
+            tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                drop(last);
+            });
+        }
+    });
+    pass(&mut sim, 3);
+    sim.kill(A);
+    pass(&mut sim, 5);
+    sim.trace()
+}
+
+#[test]
+fn what_a_dying_process_does_comes_in_one_order_whatever_the_test_ran_before() {
+    let first = last_words(7);
+    let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for _ in 0..3 {
+        drop(other.spawn(async {}));
+        assert_eq!(last_words(7), first);
+    }
+}

@@ -1,7 +1,7 @@
 //! The clients: plain HTTP to one node, or the client library over all of them. Each does one thing after another and writes down what it
 //! saw.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use muster_client::Client;
 use muster_client::api::Outcome;
 use muster_client::api::kv::{DeleteAnswer, Page, PutAnswer};
 
-use super::operation::{Call, Condition, Found, Freshness, Seen};
+use super::operation::{Call, Condition, Found, Freshness, Micros, Seen};
 use super::record::Recorder;
-use super::script::{Deed, Script};
+use super::script::{Hand, Script};
 use crate::history::Fate;
 use crate::http::{Answer, Call as Request, Http, Lost};
 use muster_client::api::header;
@@ -92,15 +92,15 @@ impl Control {
         }
     }
 
-    /// What is sent instead of a call.
-    fn bend(self, call: &Call, behind: usize) -> Call {
+    /// What is sent instead of a call that began then.
+    pub fn bend(self, call: &Call, behind: usize, began: Micros) -> Call {
         let mut bent = call.clone();
         match (self, &mut bent) {
             (Self::StaleReads, Call::Get { freshness, .. } | Call::List { freshness, .. }) => {
                 *freshness = Freshness::Local;
             }
             (Self::TwiceApplied, Call::Put { again: Some(again), .. } | Call::Delete { again: Some(again), .. }) => {
-                again.push_str(&format!("-{behind}-{}", uuid::Uuid::new_v4()));
+                again.push_str(&format!("-{behind}-{began}"));
             }
             (Self::StaleReads | Self::TwiceApplied | Self::Unsynced | Self::Minority, _) => {}
         }
@@ -133,47 +133,22 @@ pub struct Worker {
     pub control: Option<Control>,
 }
 
-impl Worker {
-    /// Works until it is told to stop.
-    pub async fn work(self, mut script: Script, stop: Arc<AtomicBool>) {
-        while !stop.load(Ordering::Relaxed) {
-            match script.deed(self.recorder.now()) {
-                Deed::Once(call) => {
-                    let seen = self.perform(&call, 0).await;
-                    script.saw(&call, &seen);
-                }
-                Deed::Twice(call, pause) => {
-                    let elsewhere = script.below(self.addresses.all().len().max(1));
-                    let later = async {
-                        tokio::time::sleep(Duration::from_micros(pause)).await;
-                        self.perform(&call, elsewhere).await
-                    };
-                    let (first, again) = tokio::join!(self.perform(&call, 0), later);
-                    script.saw(&call, &first);
-                    script.saw(&call, &again);
-                    if matches!((first, again), (Seen::Unknown(_), Seen::Unknown(_))) {
-                        self.perform(&call, elsewhere + 1).await;
-                    }
-                }
-            }
-            tokio::time::sleep(PACE).await;
-        }
+impl Hand for Worker {
+    fn now(&self) -> Micros {
+        self.recorder.now()
     }
 
-    /// The one behind the highest that anybody was given.
-    fn next_revision(&self) -> u64 {
-        let given = |seen: &Seen| if let Seen::Wrote { revision, .. } = seen { Some(*revision) } else { None };
-        let record = self.recorder.so_far();
-        record.operations.iter().filter_map(|operation| given(&operation.seen)).max().unwrap_or(0) + 1
+    fn nodes(&self) -> usize {
+        self.addresses.all().len()
     }
 
-    /// Makes one call and writes it down. A plain client asks its own node, or the one so many behind it.
-    pub async fn perform(&self, call: &Call, behind: usize) -> Seen {
+    /// A plain client asks its own node, or the one so many behind it.
+    async fn perform(&self, call: &Call, behind: usize) -> Seen {
         let began = self.recorder.now();
-        let sent = self.control.map_or_else(|| call.clone(), |control| control.bend(call, behind));
+        let sent = self.control.map_or_else(|| call.clone(), |control| control.bend(call, behind, began));
         let (node, seen) = match &self.way {
             Way::Plain(http, own) => {
-                let node = (own + behind) % self.addresses.all().len().max(1);
+                let node = (own + behind) % self.nodes().max(1);
                 let patience = if self.control.is_some() { WRONG_SERVER_GIVES_UP } else { SERVER_GIVES_UP };
                 (Some(node), plain(http, &self.addresses.of(node), &sent, patience).await)
             }
@@ -182,6 +157,20 @@ impl Worker {
         let seen = self.control.map_or(seen.clone(), |control| control.see(call, seen, self.next_revision()));
         self.recorder.ended(self.number, node, began, call.clone(), seen.clone());
         seen
+    }
+}
+
+impl Worker {
+    /// Works until it is told to stop.
+    pub async fn work(self, script: Script, stop: Arc<AtomicBool>) {
+        script.play(&self, PACE, &stop).await;
+    }
+
+    /// The one behind the highest that anybody was given.
+    fn next_revision(&self) -> u64 {
+        let given = |seen: &Seen| if let Seen::Wrote { revision, .. } = seen { Some(*revision) } else { None };
+        let record = self.recorder.so_far();
+        record.operations.iter().filter_map(|operation| given(&operation.seen)).max().unwrap_or(0) + 1
     }
 }
 

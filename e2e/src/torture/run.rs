@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::client::{Control, Way, Worker};
 use super::operation::{Call, Freshness};
 use super::record::{Record, Recorder, Strike};
-use super::script::Script;
+use super::script::{Hand, Script};
 use super::watch::watch;
 use super::world::World;
 use crate::faults::{self, Fault};

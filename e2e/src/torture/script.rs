@@ -1,6 +1,9 @@
 //! What a client does next, drawn from its seed.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -32,6 +35,18 @@ pub enum Deed {
     Twice(Call, Micros),
 }
 
+/// Who does what a script says.
+pub trait Hand: Sync {
+    /// The time of the run.
+    fn now(&self) -> Micros;
+
+    /// How many nodes there are.
+    fn nodes(&self) -> usize;
+
+    /// Makes one call, at its own node or the one so many behind it, and writes it down.
+    fn perform(&self, call: &Call, behind: usize) -> impl Future<Output = Seen> + Send;
+}
+
 impl Script {
     /// The same seed and client give the same deeds, as far as what it sees is the same.
     pub fn new(seed: u64, client: usize) -> Self {
@@ -39,8 +54,34 @@ impl Script {
         Self { client, chance, next: 0, seen: BTreeMap::new() }
     }
 
+    /// Does one deed after another, with a pause after each, until it is told to stop; then it is in no deed any more.
+    pub async fn play(mut self, hand: &impl Hand, pace: Duration, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            match self.deed(hand.now()) {
+                Deed::Once(call) => {
+                    let seen = hand.perform(&call, 0).await;
+                    self.saw(&call, &seen);
+                }
+                Deed::Twice(call, pause) => {
+                    let elsewhere = self.below(hand.nodes().max(1));
+                    let later = async {
+                        tokio::time::sleep(Duration::from_micros(pause)).await;
+                        hand.perform(&call, elsewhere).await
+                    };
+                    let (first, again) = tokio::join!(hand.perform(&call, 0), later);
+                    self.saw(&call, &first);
+                    self.saw(&call, &again);
+                    if matches!((first, again), (Seen::Unknown(_), Seen::Unknown(_))) {
+                        hand.perform(&call, elsewhere + 1).await;
+                    }
+                }
+            }
+            tokio::time::sleep(pace).await;
+        }
+    }
+
     /// What to do at this time of the run.
-    pub fn deed(&mut self, now: Micros) -> Deed {
+    fn deed(&mut self, now: Micros) -> Deed {
         let prefix = format!("reg/{}/", now / AGE);
         let key = format!("{prefix}{}", self.chance.random_range(0..KEYS));
         self.next += 1;
@@ -77,13 +118,13 @@ impl Script {
     }
 
     /// Remembers what was seen.
-    pub fn saw(&mut self, call: &Call, seen: &Seen) {
+    fn saw(&mut self, call: &Call, seen: &Seen) {
         let (Some(key), Some(revision)) = (call.key(), revision_in(seen)) else { return };
         self.seen.insert(key.to_owned(), revision);
     }
 
     /// A number below this.
-    pub fn below(&mut self, end: usize) -> usize {
+    fn below(&mut self, end: usize) -> usize {
         self.chance.random_range(0..end)
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::client::{Addresses, Way, Worker, found_on};
 use super::operation::{Call, Condition, Seen};
 use super::record::{Copy, Recorder};
+use super::script::Hand;
 use crate::cluster::SOON;
 use crate::disk::{Disk, Lost, Trouble};
 use crate::netns::Net;

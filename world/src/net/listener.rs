@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use super::bind;
 use super::connection::{self, Connection, Side};
 use super::stream::TcpStream;
-use super::udp::own;
-use crate::world::{try_with, with};
+use crate::world::try_with;
 
 /// Takes connections.
 #[derive(Debug)]
@@ -50,19 +50,8 @@ impl TcpListener {
     /// # Errors
     /// When the address is another machine's, or the port is taken.
     pub async fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
-        let address = address.into();
-        with(|world| {
-            let machine = world.current;
-            let here = world.here();
-            let address = own(here.ip, address, || here.free_port())?;
-            let here = world.here();
-            if here.listeners.contains_key(&address.port()) {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            let bound = Arc::<Bound>::default();
-            here.listeners.insert(address.port(), bound.clone());
-            Ok(Self { address, machine: machine.unwrap_or_default(), bound })
-        })
+        let (address, machine, bound) = bind(address.into(), |machine| &mut machine.listeners)?;
+        Ok(Self { address, machine, bound })
     }
 
     /// Where it is bound.

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::bind;
 use crate::world::{try_with, with};
 
 /// Datagrams that wait to be read; more are lost.
@@ -52,19 +53,8 @@ impl UdpSocket {
     /// # Errors
     /// When the address is another machine's, or the port is taken.
     pub async fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
-        let address = address.into();
-        with(|world| {
-            let machine = world.current;
-            let here = world.here();
-            let address = own(here.ip, address, || here.free_port())?;
-            let here = world.here();
-            if here.datagrams.contains_key(&address.port()) {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            let bound = Arc::<Bound>::default();
-            here.datagrams.insert(address.port(), bound.clone());
-            Ok(Self { address, machine: machine.unwrap_or_default(), bound })
-        })
+        let (address, machine, bound) = bind(address.into(), |machine| &mut machine.datagrams)?;
+        Ok(Self { address, machine, bound })
     }
 
     /// Where it is bound.
@@ -134,13 +124,4 @@ impl Drop for UdpSocket {
     fn drop(&mut self) {
         try_with(|world| world.machines[self.machine].datagrams.remove(&self.address.port()));
     }
-}
-
-/// An address of this machine.
-pub(super) fn own(ip: IpAddr, address: SocketAddr, free: impl FnOnce() -> u16) -> io::Result<SocketAddr> {
-    if !address.ip().is_unspecified() && address.ip() != ip {
-        return Err(io::ErrorKind::AddrNotAvailable.into());
-    }
-    let port = if address.port() == 0 { free() } else { address.port() };
-    Ok(SocketAddr::new(ip, port))
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::driver::Unsynced;
+
 /// What goes wrong, on purpose.
 #[cfg(test)]
 #[derive(Debug, Default)]
@@ -28,8 +30,7 @@ pub(super) struct LogFile {
     #[cfg(test)]
     pub(super) faults: Arc<Faults>,
     /// What a power cut takes back.
-    #[cfg(simulated)]
-    unsynced: std::sync::Mutex<muster_cluster::world::disk::Journal>,
+    unsynced: Unsynced,
 }
 
 impl LogFile {
@@ -47,8 +48,7 @@ impl LogFile {
             file: options.open(path)?,
             #[cfg(test)]
             faults: Arc::default(),
-            #[cfg(simulated)]
-            unsynced: std::sync::Mutex::default(),
+            unsynced: Unsynced::default(),
         })
     }
 
@@ -57,8 +57,7 @@ impl LogFile {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        #[cfg(simulated)]
-        self.journal().writes(offset, bytes.len(), |offset, length| self.read_at(offset, length))?;
+        self.unsynced.writes(offset, bytes.len(), |offset, length| self.read_at(offset, length))?;
         self.file.write_all_at(bytes, offset)
     }
 
@@ -84,10 +83,7 @@ impl LogFile {
         if self.faults.sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("injected"));
         }
-        #[cfg(simulated)]
-        return self.sync_simulated();
-        #[cfg(not(simulated))]
-        self.file.sync_data()
+        self.unsynced.sync(|| self.file.sync_data())
     }
 
     /// Writes zeros from `from` to `to` and syncs them with the file's length.
@@ -103,34 +99,14 @@ impl LogFile {
             self.write_at(&ZEROS[..length], at)?;
             at += length as u64;
         }
-        #[cfg(simulated)]
-        return self.sync_simulated();
-        #[cfg(not(simulated))]
-        self.file.sync_all()
-    }
-
-    #[cfg(simulated)]
-    fn journal(&self) -> std::sync::MutexGuard<'_, muster_cluster::world::disk::Journal> {
-        self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    #[cfg(simulated)]
-    fn sync_simulated(&self) -> io::Result<()> {
-        if muster_cluster::world::disk::is_lost() {
-            return Err(io::Error::other("no power"));
-        }
-        self.journal().synced();
-        Ok(())
+        self.unsynced.sync(|| self.file.sync_all())
     }
 }
 
-#[cfg(simulated)]
 impl Drop for LogFile {
     fn drop(&mut self) {
-        if muster_cluster::world::disk::is_lost() {
-            // The file of a purged segment may be gone.
-            self.journal().fails(|offset, bytes| drop(self.file.write_all_at(bytes, offset)));
-        }
+        // The file of a purged segment may be gone.
+        self.unsynced.dropped(|offset, bytes| drop(self.file.write_all_at(bytes, offset)));
     }
 }
 

@@ -23,6 +23,12 @@ use bytes::Bytes;
 use super::{OpenError, Position};
 
 mod control;
+// Threads and the system's files, or what stands for them in a simulated world.
+#[cfg(not(simulated))]
+mod driver;
+#[cfg(simulated)]
+#[path = "simulated.rs"]
+mod driver;
 mod file;
 mod index;
 mod latency;
@@ -38,6 +44,7 @@ mod writer;
 mod tests;
 
 use control::{Control, Marks};
+use driver::Bell;
 
 pub(super) use file::{create_dir, sync_dir};
 use index::Index;
@@ -180,7 +187,8 @@ impl Log {
         let shared =
             Arc::new(Shared { state: Mutex::new(state), work: Bell::default(), spares, full: AtomicBool::new(false) });
         let writer = Writer::new(shared.clone(), control, marks, recovered.checksum);
-        let threads = start(&shared, writer).map_err(|error| OpenError::io("start a thread for", dir, error))?;
+        let threads =
+            driver::start(&shared, writer).map_err(|error| OpenError::io("start a thread for", dir, error))?;
         Ok(Self { shared, threads })
     }
 
@@ -391,43 +399,4 @@ fn read_all(extents: &[index::Extent], waiting: Vec<Record>, limit: u64) -> Resu
         records.push(record);
     }
     Ok(records)
-}
-
-/// Wakes the writer.
-#[cfg(not(simulated))]
-type Bell = std::sync::Condvar;
-
-/// Wakes the writer, which is a task in a simulated world.
-#[cfg(simulated)]
-#[derive(Debug, Default)]
-struct Bell(tokio::sync::Notify);
-
-#[cfg(simulated)]
-impl Bell {
-    fn notify_one(&self) {
-        self.0.notify_one();
-    }
-
-    async fn rung(&self) {
-        self.0.notified().await;
-    }
-}
-
-#[cfg(not(simulated))]
-fn start(shared: &Arc<Shared>, writer: Writer) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let shared = shared.clone();
-    let spares = move || shared.spares.run(|full| shared.full.store(full, Ordering::Relaxed));
-    Ok(vec![spawn("log-writer", move || writer.run())?, spawn("log-spares", spares)?])
-}
-
-/// No threads, which would bring chance of their own. Spares are made when they are needed, and a full disk is not seen.
-#[cfg(simulated)]
-fn start(_: &Arc<Shared>, writer: Writer) -> std::io::Result<Vec<JoinHandle<()>>> {
-    tokio::spawn(writer.run());
-    Ok(Vec::new())
-}
-
-#[cfg(not(simulated))]
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }

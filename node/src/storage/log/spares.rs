@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::driver;
 use super::file::{LogFile, sync_dir};
 
 /// How many recycled segments are kept: two rolls ahead of the purge. More are deleted, so that a log that was once long gives its room back.
@@ -63,12 +64,8 @@ impl Spares {
 
     /// A segment, waiting for one as long as the disk is full; `None` if that is so when the log closes.
     pub(super) fn take(&self) -> Option<Arc<LogFile>> {
-        #[cfg(simulated)]
-        {
-            if muster_cluster::world::disk::is_lost() {
-                return None;
-            }
-            self.refill();
+        if !driver::prepares(self) {
+            return None;
         }
         let mut pool = self.lock();
         loop {
@@ -85,8 +82,7 @@ impl Spares {
 
     /// A segment of an unusual size, waiting likewise.
     pub(super) fn make_large(&self, size: u64) -> Option<Arc<LogFile>> {
-        #[cfg(simulated)]
-        if muster_cluster::world::disk::is_lost() {
+        if !driver::prepares(self) {
             return None;
         }
         loop {
@@ -147,7 +143,7 @@ impl Spares {
     }
 
     /// Makes segments ahead and watches the room, until stopped. `report` hears whether the disk is full.
-    #[cfg(not(simulated))]
+    #[cfg_attr(simulated, expect(dead_code, reason = "there are no threads"))]
     pub(super) fn run(&self, report: impl Fn(bool)) {
         loop {
             self.refill();

@@ -1,8 +1,6 @@
 //! The one thread that writes: takes all that waits, makes one write and one sync of it, then answers everybody.
 
 use std::io::{self, ErrorKind};
-#[cfg(not(simulated))]
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -22,14 +20,6 @@ const GROUP: usize = 4 << 20;
 
 /// How long to wait before a write is tried again that found no room.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// How long the mark of what is committed waits for the next group to ride along with.
-#[cfg(not(simulated))]
-const COMPANY: Duration = Duration::from_millis(100);
-
-/// A write and its sync take less than so many milliseconds: a slow disk, so that much may happen meanwhile.
-#[cfg(simulated)]
-const SLOWEST_SYNC: u64 = 8;
 
 /// Something to be done, and who hears that it is.
 pub(super) enum Job {
@@ -73,7 +63,7 @@ struct Current {
 
 /// The writer's own state; nobody else touches it.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     control: Control,
     marks: Marks,
     current: Option<Current>,
@@ -111,30 +101,8 @@ impl Writer {
         Self { shared, control, marks, current, chain, group: Vec::new(), placed: Vec::new() }
     }
 
-    /// Until the log is closed or fails.
-    #[cfg(not(simulated))]
-    pub(super) fn run(mut self) {
-        let shared = self.shared.clone();
-        while self.turn(wait(&shared)) {}
-    }
-
-    /// The same as a task, on a disk that takes its time.
-    #[cfg(simulated)]
-    pub(super) async fn run(mut self) {
-        let shared = self.shared.clone();
-        loop {
-            shared.work.rung().await;
-            tokio::time::sleep(Duration::from_millis(muster_cluster::world::random() % SLOWEST_SYNC)).await;
-            let state = shared.lock();
-            let idle = state.queue.is_empty() && !state.committed_changed && !state.closed;
-            if !idle && !self.turn(state) {
-                return;
-            }
-        }
-    }
-
     /// Does all that waits. False when that was the last.
-    fn turn(&mut self, mut state: MutexGuard<'_, State>) -> bool {
+    pub(super) fn turn(&mut self, mut state: MutexGuard<'_, State>) -> bool {
         let jobs = std::mem::take(&mut state.queue);
         if jobs.is_empty() && !state.committed_changed {
             return false;
@@ -319,34 +287,6 @@ impl Writer {
             job.answer(Err(error.clone()));
         }
     }
-}
-
-/// A power cut finds the writer at work: what waits is written as far as it comes, and not synced.
-#[cfg(simulated)]
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if muster_cluster::world::disk::is_lost() {
-            let shared = self.shared.clone();
-            let state = shared.lock();
-            self.turn(state);
-        }
-    }
-}
-
-/// Waits until there is something to do. What only the marks say is not worth a wake-up of its own: it waits for company for a while.
-#[cfg(not(simulated))]
-fn wait(shared: &Shared) -> MutexGuard<'_, State> {
-    let idle = |state: &mut State| state.queue.is_empty() && !state.closed;
-    let state = shared.lock();
-    let waited = shared.work.wait_timeout_while(state, COMPANY, idle);
-    let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-    if waited.timed_out() {
-        state.wakes_soon = false;
-        let resting = |state: &mut State| idle(state) && !state.committed_changed;
-        state = shared.work.wait_while(state, resting).unwrap_or_else(PoisonError::into_inner);
-    }
-    state.wakes_soon = true;
-    state
 }
 
 fn answer_all(waiting: &mut Vec<Job>) {

@@ -1,0 +1,104 @@
+//! The log in a simulated world: its writer is a task, since threads would bring chance of their own, and its disk takes its time and loses with the
+//! power what was not synced. Segments are made when they are needed, and a full disk is not seen.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use muster_cluster::world;
+use muster_cluster::world::disk::{self, Journal};
+
+use super::Shared;
+use super::spares::Spares;
+use super::writer::Writer;
+
+/// A write and its sync take less than so many milliseconds: a slow disk, so that much may happen meanwhile.
+const SLOWEST_SYNC: u64 = 8;
+
+/// Wakes the writer.
+#[derive(Debug, Default)]
+pub(super) struct Bell(tokio::sync::Notify);
+
+impl Bell {
+    /// Wakes it.
+    pub(super) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Starts the writer; there is no thread to wait for.
+pub(super) fn start(_: &Arc<Shared>, writer: Writer) -> io::Result<Vec<JoinHandle<()>>> {
+    tokio::spawn(run(writer));
+    Ok(Vec::new())
+}
+
+/// Writes until the log is closed or fails.
+async fn run(mut writer: Writer) {
+    let shared = writer.shared.clone();
+    loop {
+        shared.work.0.notified().await;
+        tokio::time::sleep(Duration::from_millis(world::random() % SLOWEST_SYNC)).await;
+        let state = shared.lock();
+        let idle = state.queue.is_empty() && !state.committed_changed && !state.closed;
+        if !idle && !writer.turn(state) {
+            return;
+        }
+    }
+}
+
+/// A power cut finds the writer at work: what waits is written as far as it comes, and not synced.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if disk::is_lost() {
+            let shared = self.shared.clone();
+            let state = shared.lock();
+            self.turn(state);
+        }
+    }
+}
+
+/// Whether segments are to be had: one is made if there is none, unless the power is gone.
+pub(super) fn prepares(spares: &Spares) -> bool {
+    if disk::is_lost() {
+        return false;
+    }
+    spares.refill();
+    true
+}
+
+/// What was written to a file and not synced.
+#[derive(Debug, Default)]
+pub(super) struct Unsynced(Mutex<Journal>);
+
+impl Unsynced {
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something is about to be written.
+    pub(super) fn writes(
+        &self,
+        offset: u64,
+        length: usize,
+        read: impl FnMut(u64, usize) -> io::Result<Vec<u8>>,
+    ) -> io::Result<()> {
+        self.journal().writes(offset, length, read)
+    }
+
+    /// All of it is on the disk from now on. The file itself needs no sync: nothing but the power of this world fails.
+    pub(super) fn sync(&self, _: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if disk::is_lost() {
+            return Err(io::Error::other("no power"));
+        }
+        self.journal().synced();
+        Ok(())
+    }
+
+    /// The file is closed: by a power cut, if the power is gone.
+    pub(super) fn dropped(&self, write: impl FnMut(u64, &[u8])) {
+        if disk::is_lost() {
+            self.journal().fails(write);
+        }
+    }
+}
