@@ -48,7 +48,7 @@ impl LogFile {
             file: options.open(path)?,
             #[cfg(test)]
             faults: Arc::default(),
-            unsynced: Unsynced::default(),
+            unsynced: Default::default(),
         })
     }
 
