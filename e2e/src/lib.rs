@@ -6,7 +6,7 @@
 //! History ── what became of each write     Load ── writers that fill a History
 //! drive ── the load of the benchmark     Tap ── what went over the wire
 //! torture ── faults drawn from a seed, clients that record, judges
-//! gossip ── members without a store
+//! gossip ── members without a store       strangers ── thousands of connections that mean no good
 //! ```
 //!
 //! It knows the servers only from outside: flags, signals, exit statuses, the `ready` line and HTTP. Whatever waits
@@ -33,6 +33,7 @@ pub mod node;
 pub mod process;
 pub mod ready;
 pub mod registry;
+pub mod strangers;
 pub mod tap;
 pub mod torture;
 pub mod wait;

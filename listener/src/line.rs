@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::unreadable::{self, Bare};
+use crate::watch::Post;
 
 /// The stream, and what is kept back of it.
 #[derive(Debug)]
@@ -23,11 +24,13 @@ pub(crate) struct Line {
     open: bool,
     /// Nothing was ever sent.
     fresh: bool,
+    /// Where it is noted how the client gets on.
+    post: Rc<Post>,
 }
 
 impl Line {
-    pub(crate) fn new(stream: TcpStream, headers: Rc<str>) -> Self {
-        Self { stream, headers, held: Vec::new(), open: false, fresh: true }
+    pub(crate) fn new(stream: TcpStream, headers: Rc<str>, post: Rc<Post>) -> Self {
+        Self { stream, headers, held: Vec::new(), open: false, fresh: true, post }
     }
 
     /// The dispatcher waits, so what looked like its last word was none (the end of a value may look like anything): it is sent
@@ -50,9 +53,31 @@ impl Line {
         }
     }
 
+    /// The client was given up.
+    pub(crate) fn give_up(self) {
+        if self.post.is_stuck() {
+            // What the kernel still holds for it would stay for many minutes. Otherwise the close itself is what there is to say.
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+
+    /// Writes to the socket, and notes what came of it.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        match sent {
+            Poll::Ready(Ok(1..)) => self.post.wrote(),
+            Poll::Ready(Ok(0) | Err(_)) => {}
+            Poll::Pending => self.post.blocked(),
+        }
+        sent
+    }
+
     fn poll_send_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
-            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.held))?;
+            let held = std::mem::take(&mut self.held);
+            let sent = self.poll_send(cx, &held);
+            self.held = held;
+            let sent = ready!(sent)?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -67,11 +92,11 @@ impl Line {
         }
         let fresh = std::mem::replace(&mut self.fresh, false);
         let Some((at, bare)) = unreadable::bare_at_end(bytes) else {
-            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+            return self.poll_send(cx, bytes);
         };
         if at > 0 {
             // What stands before it goes first; we are called again with the rest.
-            return Pin::new(&mut self.stream).poll_write(cx, &bytes[..at]);
+            return self.poll_send(cx, &bytes[..at]);
         }
         // The first bytes of a connection are a head, so nobody's value can look like this one. After it the dispatcher does not
         // end with an error, but shuts down.
@@ -98,7 +123,11 @@ impl Handle {
 
 impl AsyncRead for Handle {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, into)
+        let mut line = self.0.borrow_mut();
+        let before = into.filled().len();
+        let read = Pin::new(&mut line.stream).poll_read(cx, into);
+        line.post.read(into.filled().len() - before);
+        read
     }
 }
 

@@ -19,8 +19,12 @@ fn served() -> SocketAddr {
     let limits = Limits {
         workers: Some(1),
         connections_per_worker: 100,
+        own_files: 10,
         head: Duration::from_millis(300),
         keep_alive: Duration::from_secs(5),
+        answer: Duration::from_secs(5),
+        unanswered: 4 << 20,
+        stall: Duration::from_secs(5),
         linger: Duration::from_secs(1),
         shutdown_seconds: 1,
     };

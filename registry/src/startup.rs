@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::web::{self, ServiceConfig};
 use muster_client::api::quantity::Span;
-use muster_listener::Limits;
+use muster_listener::{Limits, Outgoing};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::flags::Flags;
@@ -22,13 +22,21 @@ const LIMITS: Limits = Limits {
     // A renewal costs microseconds, and the second answers while the first waits for the sync of a founding.
     workers: Some(2),
     connections_per_worker: 25_600,
+    // A journal and little else.
+    own_files: 64,
     head: Duration::from_secs(5),
     // Longer than the third of a lease of a minute, so that a node renews over the connection that it has.
     keep_alive: Duration::from_secs(30),
+    // No call waits for more than a disk sync.
+    answer: Duration::from_secs(10),
+    unanswered: 1 << 20,
+    stall: Duration::from_secs(30),
     linger: Duration::from_secs(1),
     // Longer than the grace below, which decides.
     shutdown_seconds: 30,
 };
+/// 128 MiB of lists that nobody has taken yet: six of a full roll.
+const ANSWER_BUDGET: usize = 128 << 20;
 /// 300 ms: no call waits for anything but a disk sync, so what is in flight then is an idle connection.
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -106,7 +114,10 @@ impl Serving {
         let listener = listen(flags.http, &flags.data_dir)?;
         let address = listener.local_addr().map_err(system("the address listened on"))?;
         let data = web::Data::from(registry.clone());
-        let routes = move |routes: &mut ServiceConfig| http::configure(routes.app_data(data.clone()));
+        let outgoing = web::Data::new(Outgoing::new(ANSWER_BUDGET));
+        let routes = move |routes: &mut ServiceConfig| {
+            http::configure(routes.app_data(data.clone()).app_data(outgoing.clone()));
+        };
         let server =
             muster_listener::serve(listener, LIMITS, String::new(), routes).map_err(system("the HTTP server"))?;
         // Four looks per lease: what nobody's call makes it forget is forgotten at most a quarter of a lease late.

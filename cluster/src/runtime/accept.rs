@@ -13,7 +13,8 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::{Semaphore, mpsc},
+    select,
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -69,30 +70,44 @@ pub(super) struct Acceptor {
     pub(super) keys: KeyService,
 }
 
-/// How many prefaces are awaited, from which addresses.
+/// The connections whose prefaces are awaited, in the order in which they came.
+///
+/// A member sends its preface in the same breath as it connects, so who is still silent when others crowd in is most likely none: the oldest has
+/// to go for the newest, of the same address first. Otherwise a few dozen silent connections at a time would keep every member out.
 #[derive(Default)]
-pub(super) struct Waiting(Mutex<BTreeMap<IpAddr, usize>>);
+pub(super) struct Waiting(Mutex<BTreeMap<u64, Awaited>>);
+
+struct Awaited {
+    from: IpAddr,
+    crowded_out: oneshot::Sender<()>,
+}
 
 impl Waiting {
-    /// Takes a slot, if there is one.
-    fn enter(&self, from: IpAddr, limits: &Limits) -> bool {
+    /// Takes a place, somebody else's if there is none. What is returned resolves when it is somebody else's turn.
+    fn enter(&self, number: u64, from: IpAddr, limits: &Limits) -> oneshot::Receiver<()> {
+        let (crowded_out, hears) = oneshot::channel();
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, here) = (waiting.values().sum::<usize>(), waiting.get(&from).copied().unwrap_or(0));
-        if all >= limits.handshakes || here >= limits.handshakes_per_address {
-            return false;
+        let (mut here, mut first_here) = (0, None);
+        for (number, _) in waiting.iter().filter(|(_, awaited)| awaited.from == from) {
+            here += 1;
+            first_here = first_here.or(Some(*number));
         }
-        waiting.insert(from, here + 1);
-        true
+        let goes = if here >= limits.handshakes_per_address {
+            first_here
+        } else if waiting.len() >= limits.handshakes {
+            waiting.keys().next().copied()
+        } else {
+            None
+        };
+        if let Some(gone) = goes.and_then(|number| waiting.remove(&number)) {
+            let _: Result<_, _> = gone.crowded_out.send(());
+        }
+        waiting.insert(number, Awaited { from, crowded_out });
+        hears
     }
 
-    fn exit(&self, from: IpAddr) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get_mut(&from) {
-            Some(here) if *here > 1 => *here -= 1,
-            Some(_) | None => {
-                waiting.remove(&from);
-            }
-        }
+    fn exit(&self, number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
 }
 
@@ -100,7 +115,7 @@ impl Waiting {
 pub(super) async fn run(acceptor: Arc<Acceptor>, listener: TcpListener) {
     // Dropped with this future, and the tasks in it with it: exchanges do not outlive the driver.
     let mut tasks = JoinSet::new();
-    loop {
+    for number in 0.. {
         let (tcp, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_) => {
@@ -111,11 +126,8 @@ pub(super) async fn run(acceptor: Arc<Acceptor>, listener: TcpListener) {
         };
         while tasks.try_join_next().is_some() {}
         acceptor.counters.connections.add(1);
-        if acceptor.waiting.enter(from.ip(), &acceptor.limits) {
-            tasks.spawn(Arc::clone(&acceptor).greet(tcp, from));
-        } else {
-            acceptor.counters.connections_crowded_out.add(1);
-        }
+        let crowded_out = acceptor.waiting.enter(number, from.ip(), &acceptor.limits);
+        tasks.spawn(Arc::clone(&acceptor).greet(tcp, from, number, crowded_out));
     }
 }
 
@@ -150,9 +162,14 @@ impl From<HandshakeError> for Unheard {
 
 impl Acceptor {
     /// Hears a preface, answers it, and hands the stream on.
-    async fn greet(self: Arc<Self>, tcp: TcpStream, from: SocketAddr) {
-        let arrived = timeout(self.limits.handshake_timeout, self.hear(tcp, from)).await;
-        self.waiting.exit(from.ip());
+    async fn greet(self: Arc<Self>, tcp: TcpStream, from: SocketAddr, number: u64, crowded_out: oneshot::Receiver<()>) {
+        let arrived = select! {
+            // First, since what has arrived is no longer awaited.
+            biased;
+            arrived = timeout(self.limits.handshake_timeout, self.hear(tcp, from)) => arrived,
+            _ = crowded_out => return self.counters.connections_crowded_out.add(1),
+        };
+        self.waiting.exit(number);
         // Who cannot prove to hold a key is told nothing.
         let arrived = match arrived {
             Ok(Ok(arrived)) => arrived,

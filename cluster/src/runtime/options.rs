@@ -66,8 +66,8 @@ impl std::fmt::Debug for Options {
 /// The bounds of a driver's queues and slots, and how long it waits for strangers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Accepted connections whose preface is awaited: 64 by default, a few hundred kilobytes at worst. Full, further ones are closed
-    /// and counted.
+    /// Accepted connections whose preface is awaited: 64 by default, a few hundred kilobytes at worst. Full, the one that has been silent longest is
+    /// closed for the next, and counted.
     pub handshakes: usize,
     /// Of these, how many from one IP address: 16 by default, so that one silent stranger leaves room for the others.
     pub handshakes_per_address: usize,

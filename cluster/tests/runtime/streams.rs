@@ -135,6 +135,26 @@ async fn silent_and_babbling_strangers_are_bounded_counted_and_in_nobodys_way() 
     node.counts("the silent", |metrics| metrics.prefaces_late == 2).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_strangers_from_many_addresses_keep_no_member_out() {
+    // For longer than the test takes.
+    let limits = Limits { handshakes: 8, handshake_timeout: Duration::from_secs(60), ..Limits::default() };
+    let node = Plan { limits, ..Plan::new(1) }.start().await;
+    let to = node.cluster.local_address();
+    let mut silent = Vec::new();
+    for n in 0..32 {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(format!("127.0.0.{}:0", 2 + n).parse().expect("an address"))
+            .expect("the loopback has many addresses");
+        silent.push(socket.connect(to).await.expect("it listens"));
+    }
+    node.counts("the crowd", |metrics| metrics.connections_crowded_out == 24).await;
+    let member = Plan::new(2).seeds([to]).start().await;
+    member.sees(2, MemberState::Alive).await;
+    member.cluster.open_stream(node.id(), 16).await.expect("members get in");
+}
+
 /// Sends a preface by hand, and hears the answer.
 async fn knock(node: &Node, preface: Preface) -> (TcpStream, Answer) {
     let mut tcp = TcpStream::connect(node.cluster.local_address()).await.expect("it listens");

@@ -8,6 +8,7 @@ use actix_web::http::header::{self, HeaderValue};
 use log::error;
 use muster_client::api::error::{ErrorBody, ErrorCode, ErrorDetail, Outcome};
 use muster_client::api::key::KeyError;
+use muster_listener::TooMuchUnread;
 
 use super::answer;
 use crate::admin::AdminError;
@@ -133,6 +134,14 @@ impl ApiError {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
+    }
+}
+
+impl From<TooMuchUnread> for ApiError {
+    fn from(_: TooMuchUnread) -> Self {
+        let message =
+            "too much of what clients asked for waits to be taken; retry a little later, or ask for less at a time";
+        Self::new(ErrorCode::Overloaded, message)
     }
 }
 

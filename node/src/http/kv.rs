@@ -1,5 +1,6 @@
 //! `/kv/{key}` and `/kv`: HTTP's words turned into operations and readings, and back.
 
+use actix_web::body::MessageBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::Payload;
@@ -11,10 +12,11 @@ use muster_client::api::kv::{DEFAULT_PAGE, DeleteAnswer, Item, MAX_PAGE, Page, P
 
 use super::condition::{self, Verdict};
 use super::error::ApiError;
+use super::load::Aside;
 use super::query::Query;
 use super::state::AppState;
 use super::{answer, body, idempotency};
-use crate::kv::{Operation, Outcome, PageQuery, Versioned, Write};
+use crate::kv::{Freshness, Operation, Outcome, PageQuery, Versioned, Write};
 
 /// 256: longer than any registered media type with its parameters; it is kept with every value.
 const MAX_CONTENT_TYPE: usize = 256;
@@ -31,27 +33,29 @@ pub(super) async fn get(app: &AppState, request: &HttpRequest, raw_key: &str) ->
     let timeout = query.timeout()?;
     query.finish()?;
     let conditions = condition::of_read(request.headers())?;
+    let aside = aside(app, freshness)?;
     let reading = app.keyspace.get(key.as_str(), freshness, timeout).await?;
+    drop(aside);
     let current = reading.data.as_ref().map(|found| found.modify_revision);
     let mut response = match (conditions.judge(current), &reading.data) {
         (Verdict::Failed, _) => ApiError::condition_failed(current).into_response(),
         (Verdict::Go | Verdict::NotModified, None) => ApiError::no_such_key().into_response(),
         (Verdict::NotModified, Some(found)) => with_tags(HttpResponse::NotModified().finish(), found),
-        (Verdict::Go, Some(found)) => value(found),
+        (Verdict::Go, Some(found)) => value(app, found)?,
     };
     answer::quality(response.headers_mut(), &reading);
     Ok(response)
 }
 
 /// The bytes as they were put. Anyone may have put them, so a browser must neither guess at them nor run them.
-fn value(found: &Versioned) -> HttpResponse {
-    let mut response = HttpResponse::Ok().body(found.value.clone());
+fn value(app: &AppState, found: &Versioned) -> Result<HttpResponse, ApiError> {
+    let mut response = HttpResponse::Ok().body(app.load.outgoing.body(found.value.clone())?);
     let kept = found.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, kept.unwrap_or(OCTETS));
     headers.insert(CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
-    with_tags(response, found)
+    Ok(with_tags(response, found))
 }
 
 fn with_tags(mut response: HttpResponse, found: &Versioned) -> HttpResponse {
@@ -131,8 +135,13 @@ pub(super) async fn list(app: &AppState, request: &HttpRequest) -> Result<HttpRe
     let freshness = query.freshness()?;
     let timeout = query.timeout()?;
     query.finish()?;
+    let aside = aside(app, freshness)?;
     let mut reading = app.keyspace.list(&wanted, freshness, timeout).await?;
+    drop(aside);
     let page = std::mem::take(&mut reading.data);
+    // What would not be taken is not made: that costs many times what reading it does.
+    let values = page.items.iter().map(|(_, found)| if wanted.keys_only { 0 } else { found.value.len() });
+    app.load.outgoing.has_room(values.sum::<usize>() / 3 * 4)?;
     let next = page.items.last().filter(|_| page.more).map(|(key, _)| key.clone());
     let items = page.items.into_iter().map(|(key, found)| Item {
         key,
@@ -142,8 +151,21 @@ pub(super) async fn list(app: &AppState, request: &HttpRequest) -> Result<HttpRe
     });
     let answered = Page { revision: reading.revision, items: items.collect(), next };
     let mut response = answer::json(StatusCode::OK, &answered);
+    drop(answered);
     answer::quality(response.headers_mut(), &reading);
-    Ok(response)
+    let (head, body) = response.into_parts();
+    match body.try_into_bytes() {
+        Ok(bytes) => Ok(head.set_body(app.load.outgoing.body(bytes)?)),
+        Err(body) => Ok(head.set_body(body)),
+    }
+}
+
+/// A read that waits for a revision which is not here yet waits for others, perhaps for a minute: it takes nobody's place meanwhile.
+fn aside(app: &AppState, freshness: Freshness) -> Result<Option<Aside<'_>>, ApiError> {
+    match freshness.min_revision {
+        Some(revision) if revision > app.keyspace.revision() => app.load.await_others().map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// `DELETE /kv?prefix=P`.

@@ -113,6 +113,10 @@ pub(super) async fn get(app: &AppState, request: &HttpRequest) -> Result<HttpRes
     app.metrics.write(&mut text);
     let in_flight = app.load.in_flight();
     text.single("muster_http_in_flight", Kind::Gauge, "Requests being answered, this one included.", in_flight);
+    let waiting = app.load.waiting();
+    text.single("muster_http_waiting", Kind::Gauge, "Reads that wait for a revision; they are not in flight.", waiting);
+    let answers = app.load.outgoing.bytes();
+    text.single("muster_http_answer_bytes", Kind::Gauge, "Bytes of long answers that are being taken.", answers);
     let bodies = app.load.body_bytes();
     text.single("muster_http_body_bytes", Kind::Gauge, "Bytes of bodies received and not yet written.", bodies);
     process(&mut text);

@@ -19,12 +19,20 @@ use super::state::AppState;
 const BACKLOG: u32 = 1_024;
 const LIMITS: Limits = Limits {
     workers: None,
-    // A silent one costs some 10 KiB.
+    // A silent one costs some 20 KiB.
     connections_per_worker: 8_192,
+    // The state's tables, the log, and the streams of peers.
+    own_files: 2_048,
     // It fits a packet or two.
     head: Duration::from_secs(5),
     // Longer than common clients keep theirs (reqwest: 90 s), so that they never send into one that is being closed.
     keep_alive: Duration::from_secs(120),
+    // The longest wait that a caller may ask for, and the time for a body.
+    answer: Duration::from_secs(75),
+    // Two of the largest values, pipelined.
+    unanswered: 34 << 20,
+    // Longer than a peer's slowest line needs for what the kernel frees at a time: 85 KiB at 4 KiB/s.
+    stall: Duration::from_secs(30),
     linger: Duration::from_secs(1),
     shutdown_seconds: 2,
 };

@@ -12,6 +12,7 @@
 mod address;
 mod events;
 mod founding;
+mod guests;
 mod others;
 
 use std::convert::Infallible;
@@ -33,6 +34,7 @@ use crate::keyspace::Keyspace;
 use crate::replication::{Dialer, Replication};
 use crate::roster::{Card, Roster};
 use crate::startup::StartError;
+use guests::Guests;
 
 /// The last member is in the file of the stamp beside the identity.
 pub(crate) const STAMP_FILE: &str = "stamp";
@@ -167,7 +169,10 @@ impl Joining {
 }
 
 async fn serve_streams(replication: Arc<Replication>, mut incoming: mpsc::Receiver<IncomingStream>) {
+    let mut guests = Guests::default();
     while let Some(IncomingStream { kind, from, stream, .. }) = incoming.recv().await {
-        tokio::spawn(replication.clone().serve(from, kind, stream));
+        let address = stream.address().ip();
+        let serving = tokio::spawn(replication.clone().serve(from, kind, stream));
+        guests.came(from, kind, address, serving.abort_handle());
     }
 }

@@ -21,6 +21,8 @@ pub(crate) const MAX_BODY: usize = 48 * 1024 * 1024;
 /// Longest greeting: an id, or a sentence for people.
 const MAX_GREETING: usize = 4 * 1024;
 const HEADER: usize = 12;
+/// First growth of the buffer for a long frame.
+const FIRST_CHUNK: usize = 64 * 1024;
 /// A buffer that has grown beyond this for one large frame is given back when it is empty.
 const KEEP: usize = 256 * 1024;
 
@@ -71,7 +73,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Err(invalid(format!("a frame of {length} bytes, the limit is {}", self.limit)));
         }
         let Some(body) = self.buffer.get(HEADER..HEADER + length) else {
-            self.buffer.reserve(HEADER + length - self.buffer.len());
+            // It grows with what has arrived, not with what was announced.
+            let missing = HEADER + length - self.buffer.len();
+            self.buffer.reserve(missing.min(self.buffer.len().max(FIRST_CHUNK)));
             return Ok(None);
         };
         let decoded =
@@ -127,6 +131,14 @@ mod tests {
             assert_eq!(reader.next::<String>().await.unwrap().unwrap().0, u64::MAX);
             assert_eq!(reader.next::<String>().await.unwrap(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn who_announces_a_long_frame_and_sends_little_of_it_costs_little() {
+        let header = [&(MAX_BODY as u32).to_le_bytes()[..], &[0; 8]].concat();
+        let mut reader = FrameReader::new(AsyncReadExt::chain(&header[..], tokio::io::repeat(0).take(1000)));
+        assert_eq!(reader.next::<String>().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(reader.buffer.capacity() < 4 * FIRST_CHUNK, "{}", reader.buffer.capacity());
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use muster_client::api::registry::{FoundingConflict, Standing};
 use muster_client::api::{ErrorBody, ErrorCode, ErrorDetail, Outcome};
+use muster_listener::TooMuchUnread;
 
 use super::MAX_BODY;
 use crate::registry::{NotRecorded, RegisterError};
@@ -53,6 +54,13 @@ impl Refusal {
 
     fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+}
+
+impl From<TooMuchUnread> for Refusal {
+    fn from(_: TooMuchUnread) -> Self {
+        let message = "too much of what was asked for waits to be taken; retry a little later";
+        Self::new(ErrorCode::Overloaded, message, None).retry_after(1)
     }
 }
 

@@ -1,7 +1,8 @@
 //! `/nodes` and `/seeds`.
 
-use actix_web::{HttpRequest, web};
-use muster_client::api::registry::{Forgotten, Nodes, Registered, Registration, Seeds, check_name};
+use actix_web::{HttpRequest, HttpResponse, web};
+use muster_client::api::registry::{Forgotten, Registered, Registration, Seeds, check_name};
+use muster_listener::Outgoing;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -52,12 +53,15 @@ pub(super) async fn deregister(
 
 pub(super) async fn list(
     registry: web::Data<Registry>,
+    outgoing: web::Data<Outgoing>,
     query: web::Query<OfCluster>,
-) -> Result<web::Json<Nodes>, Refusal> {
+) -> Result<HttpResponse, Refusal> {
     if let Some(name) = &query.cluster {
         check_name(name).map_err(Refusal::bad_request)?;
     }
-    Ok(web::Json(registry.nodes(query.cluster.as_deref())))
+    // Twenty megabytes when the roll is full.
+    let nodes = serde_json::to_vec(&registry.nodes(query.cluster.as_deref())).map_err(|_| Refusal::abandoned())?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(outgoing.body(nodes.into())?))
 }
 
 pub(super) async fn seeds(

@@ -26,11 +26,9 @@ fn served() -> Served {
     let dir = TempDir::new().unwrap();
     drop(crate::store::Store::open(dir.path()).unwrap());
     let registry = web::Data::new(Registry::open(dir.path(), Duration::from_secs(60)).unwrap());
-    let server = HttpServer::new(move || App::new().app_data(registry.clone()).configure(super::configure))
-        .workers(1)
-        .disable_signals()
-        .bind("127.0.0.1:0")
-        .unwrap();
+    let outgoing = web::Data::new(muster_listener::Outgoing::new(usize::MAX));
+    let app = move || App::new().app_data(registry.clone()).app_data(outgoing.clone()).configure(super::configure);
+    let server = HttpServer::new(app).workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
     let at = server.addrs()[0];
     actix_web::rt::spawn(server.run());
     Served { at, dir }
