@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// fewer where the limit (`ulimit -n`) does not suffice for them and `own` files more.
 pub(crate) fn connections_per_worker(most: usize, workers: usize, own: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let mut raised = limit.clone();
+    let mut raised = limit;
     raised.current = limit.maximum;
     let open = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,

@@ -2,11 +2,13 @@
 //! as the reader wants them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::arrivals::Arrivals;
 use crate::carrier::Carrier;
 use crate::kv::{Freshness, Idempotency, Outcome, Page, PageQuery, Reading, Versioned, Write};
 use crate::replication::{Point, Refusal, Replication};
@@ -14,6 +16,10 @@ use crate::storage::state::{Progress, State, StateError};
 
 /// How often a request that found no leader looks again when nothing wakes it.
 const RETRY: Duration = Duration::from_millis(20);
+/// Some hundred look that often; when more wait, each looks less often, up to [`RETRY_CROWDED`]: thousands that looked every 20 ms would take the
+/// processor from the election that they wait for.
+const CROWD: u32 = 256;
+const RETRY_CROWDED: Duration = Duration::from_secs(1);
 
 const STOPPING: &str = "this node is stopping; ask another one";
 
@@ -27,18 +33,38 @@ pub struct Keyspace {
     stopping: watch::Sender<bool>,
     /// Numbers the writes that came without a key and go to another node.
     carrier: Carrier,
+    arrivals: Arrivals,
+    /// How many look for a leader now and then.
+    looking: AtomicU32,
 }
 
 impl Keyspace {
-    /// The keyspace that this engine replicates.
+    /// The keyspace that this engine replicates. Must be called within a tokio runtime.
     pub fn new(replication: Arc<Replication>, state: Arc<State>) -> Self {
         let progress = state.progress();
-        Self { replication, state, progress, stopping: watch::channel(false).0, carrier: Carrier::new() }
+        let arrivals = Arrivals::follow(progress.clone());
+        Self {
+            replication,
+            state,
+            progress,
+            stopping: watch::channel(false).0,
+            carrier: Carrier::new(),
+            arrivals,
+            looking: AtomicU32::new(0),
+        }
     }
 
     /// From now on nobody waits here: what would have to is refused, and what waits already is told that the node stops.
     pub fn stop_waiting(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Until it is worth another try, unless the leadership changes first.
+    async fn look_again(&self, deadline: Instant) {
+        let others = self.looking.fetch_add(1, Ordering::Relaxed);
+        let _done = Looked(&self.looking);
+        let pause = (RETRY * (1 + others / CROWD)).min(RETRY_CROWDED);
+        sleep_until((Instant::now() + pause).min(deadline)).await;
     }
 
     async fn stopped(&self) {
@@ -90,7 +116,7 @@ impl Keyspace {
             }
             tokio::select! {
                 _ = leadership.changed() => {}
-                () = sleep_until((Instant::now() + RETRY).min(deadline)) => {}
+                () = self.look_again(deadline) => {}
                 () = self.stopped() => return Err(match uncertain {
                     true => WriteError::Unknown,
                     false => WriteError::NotReady { reason: STOPPING.to_owned() },
@@ -159,9 +185,11 @@ impl Keyspace {
     }
 
     async fn wait_revision(&self, revision: u64, deadline: Instant) -> Result<(), ReadError> {
-        let mut progress = self.progress.clone();
+        if self.revision() >= revision {
+            return Ok(());
+        }
         let reached = tokio::select! {
-            reached = timeout_at(deadline, progress.wait_for(|progress| progress.revision >= revision)) => reached.is_ok(),
+            reached = timeout_at(deadline, self.arrivals.reached(revision)) => reached.is_ok(),
             () = self.stopped() => return Err(ReadError::NotReady { reason: STOPPING.to_owned() }),
         };
         if reached {
@@ -194,7 +222,7 @@ impl Keyspace {
             }
             tokio::select! {
                 _ = leadership.changed() => {}
-                () = sleep_until((Instant::now() + RETRY).min(deadline)) => {}
+                () = self.look_again(deadline) => {}
             }
         }
     }
@@ -213,6 +241,15 @@ impl Keyspace {
             }
             _ => Err("this node is behind the leader and did not catch up in time".to_owned()),
         }
+    }
+}
+
+/// Counts one out who looked for a leader.
+struct Looked<'a>(&'a AtomicU32);
+
+impl Drop for Looked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -16,6 +16,7 @@
 //! - [`flags`]: what a user may set.
 
 pub mod admin;
+mod arrivals;
 pub mod carrier;
 pub mod discovery;
 pub mod flags;
