@@ -20,6 +20,8 @@ mod arrivals;
 pub mod carrier;
 pub mod discovery;
 pub mod flags;
+#[cfg(test)]
+mod fuzz;
 pub mod gossip;
 pub mod http;
 pub mod identity;

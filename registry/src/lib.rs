@@ -6,6 +6,8 @@
 pub mod address;
 pub mod flags;
 pub mod founding;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod member;
 pub mod registry;

@@ -240,9 +240,12 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 }
 
 fn read_foundings(path: &Path) -> Result<Option<BTreeMap<String, Founding>>, StoreError> {
-    let Some(bytes) = read(path)? else { return Ok(None) };
+    read(path)?.map(|bytes| parse_foundings(path, &bytes)).transpose()
+}
+
+fn parse_foundings(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Founding>, StoreError> {
     let damaged = |line| StoreError::Foundings { path: path.to_owned(), line };
-    let body = match open_text(&bytes, FOUNDINGS) {
+    let body = match open_text(bytes, FOUNDINGS) {
         Opened::Body(body) => body,
         Opened::Newer(found) => return Err(StoreError::Newer { path: path.to_owned(), found }),
         Opened::Torn | Opened::Damaged => return Err(damaged(1)),
@@ -254,7 +257,7 @@ fn read_foundings(path: &Path) -> Result<Option<BTreeMap<String, Founding>>, Sto
         let Some(text) = text.strip_suffix(b"\n") else { return Err(damaged(at + 2)) };
         if at + 1 == lines.len() {
             let whole = parse::<usize>(text) == Some(at);
-            return if whole { Ok(Some(foundings)) } else { Err(damaged(at + 2)) };
+            return if whole { Ok(foundings) } else { Err(damaged(at + 2)) };
         }
         let FoundingLine { name, founding } = parse(text).ok_or_else(|| damaged(at + 2))?;
         foundings.insert(name, founding);
@@ -263,9 +266,12 @@ fn read_foundings(path: &Path) -> Result<Option<BTreeMap<String, Founding>>, Sto
 }
 
 fn read_nodes(path: &Path) -> Result<Vec<Member>, StoreError> {
-    let Some(bytes) = read(path)? else { return Ok(Vec::new()) };
+    read(path)?.map_or(Ok(Vec::new()), |bytes| parse_nodes(path, &bytes))
+}
+
+fn parse_nodes(path: &Path, bytes: &[u8]) -> Result<Vec<Member>, StoreError> {
     let damaged = |line| StoreError::Nodes { path: path.to_owned(), line };
-    let body = match open_text(&bytes, NODES) {
+    let body = match open_text(bytes, NODES) {
         Opened::Body(body) => body,
         Opened::Torn => {
             log::warn!("{}: cut short in its first line; no node is remembered", path.display());
@@ -294,6 +300,67 @@ fn read_nodes(path: &Path) -> Result<Vec<Member>, StoreError> {
         log::warn!("{}: cut off a torn tail from line {line} on; {} nodes are remembered", path.display(), nodes.len());
     }
     Ok(nodes.into_values().collect())
+}
+
+/// For the fuzzing door: a file with any lines, and the right checksum before each.
+#[cfg(test)]
+pub(crate) fn take_any_nodes(bytes: &[u8]) {
+    let path = Path::new("nodes");
+    let _: Result<_, _> = parse_nodes(path, bytes);
+    let _: Result<_, _> = parse_nodes(path, &summed(bytes));
+}
+
+/// For the fuzzing door, likewise.
+#[cfg(test)]
+pub(crate) fn take_any_foundings(bytes: &[u8]) {
+    let path = Path::new("foundings");
+    let _: Result<_, _> = parse_foundings(path, bytes);
+    let _: Result<_, _> = parse_foundings(path, &summed(bytes));
+}
+
+#[cfg(test)]
+fn summed(bytes: &[u8]) -> Vec<u8> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let mut summed = lines.next().unwrap_or_default().to_vec();
+    for line in lines {
+        let json = line.get(9..).unwrap_or_default();
+        let sum = crc32fast::hash(json.strip_suffix(b"\n").unwrap_or(json));
+        summed.extend_from_slice(format!("{sum:08x} ").as_bytes());
+        summed.extend_from_slice(json);
+    }
+    summed
+}
+
+#[cfg(test)]
+pub(crate) fn some_nodes() -> Vec<Vec<u8>> {
+    let member = |n: u128| {
+        let said = r#"{"name":"n1","cluster":"muster","http":"0.0.0.0:8050","peer":"[::]:8051"}"#;
+        let said = serde_json::from_str(said).unwrap();
+        Member::new(Uuid::from_u128(n), said, std::net::Ipv4Addr::LOCALHOST.into()).unwrap()
+    };
+    let text = |lines: &[NodeLine]| {
+        let lines: String = lines.iter().map(|entry| line(entry).unwrap()).collect();
+        (header(NODES) + &lines).into_bytes()
+    };
+    let entered = |n| NodeLine::Entered(member(n));
+    vec![
+        text(&[]),
+        text(&[entered(1)]),
+        text(&[entered(1), entered(2), NodeLine::Left(Uuid::from_u128(1)), entered(3)]),
+    ]
+}
+
+#[cfg(test)]
+pub(crate) fn some_foundings() -> Vec<Vec<u8>> {
+    let text = |many: u128| {
+        let mut text = header(FOUNDINGS);
+        for n in 1..=many {
+            let founding = Founding { cluster_id: Uuid::from_u128(n), founder: Uuid::from_u128(n + 1) };
+            text += &line(&FoundingLine { name: format!("c{n}"), founding }).unwrap();
+        }
+        (text + &line(&many).unwrap()).into_bytes()
+    };
+    (0..3).map(text).collect()
 }
 
 fn write_foundings(dir: &Path, foundings: &BTreeMap<String, Founding>) -> io::Result<()> {

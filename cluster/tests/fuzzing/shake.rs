@@ -12,6 +12,11 @@ use rand::{RngExt, SeedableRng};
 /// A door and what is behind it.
 pub(crate) type Door = (&'static str, fn(&[u8]));
 
+/// The inputs that are kept for a door.
+pub(crate) fn kept(corpus: &Path, door: &str) -> Vec<Vec<u8>> {
+    inputs(corpus, door).into_iter().map(|(_, bytes)| bytes).collect()
+}
+
 fn inputs(corpus: &Path, door: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let mut paths: Vec<PathBuf> = fs::read_dir(corpus.join(door))
         .expect("a folder for every door")
@@ -33,8 +38,8 @@ pub(crate) fn replay(doors: &[Door], corpus: &Path) {
     }
 }
 
-/// Shakes every door: as often as the environment says, or else as often as `few` says.
-pub(crate) fn shake_all(doors: &[Door], corpus: &Path, few: impl Fn(&str) -> u64) {
+/// Shakes the inputs of every door: as often as the environment says, or else as often as `few` says.
+pub(crate) fn shake_all(doors: &[Door], inputs: impl Fn(&str) -> Vec<Vec<u8>>, few: impl Fn(&str) -> u64) {
     let wanted = std::env::var("MUSTER_FUZZ").ok().map(|value| value.parse().expect("a number"));
     let only = std::env::var("MUSTER_FUZZ_DOOR").ok();
     for (door, behind) in doors {
@@ -43,23 +48,22 @@ pub(crate) fn shake_all(doors: &[Door], corpus: &Path, few: impl Fn(&str) -> u64
         }
         let runs = wanted.unwrap_or_else(|| few(door));
         let began = Instant::now();
-        shake(door, *behind, corpus, runs);
+        shake(door, *behind, &inputs(door), runs);
         let seconds = began.elapsed().as_secs_f64();
         eprintln!("{door}: {runs} executions in {seconds:.1} s");
     }
 }
 
 /// Mutates the inputs of a door: bytes, cuts, repetitions, parts of others.
-fn shake(door: &str, behind: fn(&[u8]), corpus: &Path, runs: u64) {
+fn shake(door: &str, behind: fn(&[u8]), inputs: &[Vec<u8>], runs: u64) {
     let seed = std::env::var("MUSTER_FUZZ_SEED").map_or(1, |value| value.parse().expect("a number"));
     let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let inputs: Vec<Vec<u8>> = inputs(corpus, door).into_iter().map(|(_, bytes)| bytes).collect();
     let mut bytes: Vec<u8> = Vec::new();
     for run in 0..runs {
         bytes.clear();
         bytes.extend_from_slice(&inputs[chance.random_range(0..inputs.len())]);
         for _ in 0..chance.random_range(1..6) {
-            mutate(&mut bytes, &inputs, &mut chance);
+            mutate(&mut bytes, inputs, &mut chance);
         }
         let caught = std::panic::catch_unwind(|| behind(&bytes));
         assert!(caught.is_ok(), "{door}, seed {seed}, run {run}: {bytes:?}");

@@ -13,6 +13,8 @@ mod cluster;
 mod condition;
 mod dashboard;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod health;
 mod idempotency;
 mod kv;

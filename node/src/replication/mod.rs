@@ -20,6 +20,8 @@ mod compaction;
 mod death;
 mod engine;
 mod frame;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod held;
 mod incoming;
 mod leadership;

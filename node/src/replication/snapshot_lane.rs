@@ -196,3 +196,21 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StateError> {
     spawn_blocking(run).await.unwrap_or_else(|_| Err(StateError("storing a snapshot panicked".to_owned())))
 }
+
+/// For the fuzzing door: frames of a snapshot's stream.
+#[cfg(test)]
+pub(super) fn take_any(bytes: &[u8]) {
+    use futures_util::FutureExt;
+    let mut reader = FrameReader::new(bytes);
+    while let Some(Ok(Some((_, message)))) = reader.next::<Message>().now_or_never() {
+        if let Message::Frame(frame) = message {
+            crate::storage::fuzz::snapshot(&frame);
+        }
+    }
+}
+
+/// For the fuzzing door: one of them.
+#[cfg(test)]
+pub(super) fn a_message() -> impl Serialize {
+    Message::Frame(Bytes::from_static(b"rows"))
+}

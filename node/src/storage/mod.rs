@@ -29,6 +29,8 @@ pub mod snapshot;
 pub mod state;
 
 #[cfg(test)]
+pub(crate) mod fuzz;
+#[cfg(test)]
 mod tests;
 
 pub use position::Position;

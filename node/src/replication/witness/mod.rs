@@ -36,6 +36,8 @@ use super::wire::Testimony;
 use crate::roster::Roster;
 use crate::storage::{OpenError, Storage};
 use mark::Marks;
+#[cfg(test)]
+pub(super) use mark::{a_file, take_any};
 
 pub(super) use mark::Mark;
 pub use objection::Objection;

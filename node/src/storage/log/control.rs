@@ -191,6 +191,35 @@ fn parse(bytes: &[u8], slot: u64) -> Slot {
     }
 }
 
+/// For the fuzzing door: any bytes where a slot belongs, as they are and with the right checksum over them.
+#[cfg(test)]
+pub(super) fn take_any(bytes: &[u8]) {
+    parse(bytes, 0);
+    let mut bytes = bytes.to_vec();
+    bytes.resize(bytes.len().max(HEADER), 0);
+    let used = HEADER + (u32_at(&bytes, 24) as usize).min(CONTENT).min(bytes.len() - HEADER);
+    let sum = checksum(&bytes[..used]);
+    bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+    for slot in 0..4 {
+        if let Slot::Good(_, content) = parse(&bytes, slot) {
+            assert!(content.len() <= CONTENT);
+            let _: Result<Marks, _> = postcard::from_bytes(&content);
+        }
+    }
+}
+
+/// For the fuzzing door: a slot as it is written.
+#[cfg(test)]
+pub(super) fn a_slot(slot: u16, sequence: u64, content: &[u8]) -> Vec<u8> {
+    let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes(), &slot.to_le_bytes(), &[0; 4]].concat();
+    bytes.extend_from_slice(&sequence.to_le_bytes());
+    bytes.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(content);
+    let sum = checksum(&bytes);
+    bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
 fn checksum(bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..12]);

@@ -41,6 +41,8 @@ mod spares;
 mod writer;
 
 #[cfg(test)]
+pub(super) mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use control::{Control, Marks};

@@ -21,6 +21,8 @@ use super::state::{Generation, StateError, applied_position, is_applied_row};
 mod frame;
 
 #[cfg(test)]
+pub(super) mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use frame::Frame;

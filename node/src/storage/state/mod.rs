@@ -24,6 +24,8 @@ mod rows;
 mod sessions;
 
 #[cfg(test)]
+pub(super) mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use apply::Applier;
