@@ -13,14 +13,17 @@ use crate::torture::World;
 use crate::until;
 
 pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
-    damage(world, hold, |bytes, chance| {
-        // What was never written is not read either.
-        let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
-        let at = *written.get(chance.random_range(0..written.len().max(1)))?;
-        let before = bytes[at];
-        bytes[at] ^= 1 << chance.random_range(0..8);
-        Some(format!("byte {at} is {:#04x} instead of {before:#04x}", bytes[at]))
-    })
+    damage(world, hold, |bytes, chance| flip(bytes, chance))
+}
+
+/// Flips a bit. What it was, for people.
+pub(super) fn flip(bytes: &mut [u8], chance: &mut StdRng) -> Option<String> {
+    // What was never written is not read either.
+    let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let at = *written.get(chance.random_range(0..written.len().max(1)))?;
+    let before = bytes[at];
+    bytes[at] ^= 1 << chance.random_range(0..8);
+    Some(format!("byte {at} is {:#04x} instead of {before:#04x}", bytes[at]))
 }
 
 type Change = fn(&mut Vec<u8>, &mut StdRng) -> Option<String>;
@@ -38,7 +41,8 @@ pub(super) fn damage(world: &mut World, hold: Duration, change: Change) -> Strik
     })
 }
 
-fn damage_one(world: &mut World, node: usize, change: Change) -> Result<(PathBuf, String), String> {
+/// Damages any file. Which, and how.
+pub(super) fn damage_one(world: &mut World, node: usize, change: Change) -> Result<(PathBuf, String), String> {
     let disk = world.disks.get(node).ok_or("this node has no disk of its own")?;
     let mut files = disk.files();
     while !files.is_empty() {
@@ -51,7 +55,7 @@ fn damage_one(world: &mut World, node: usize, change: Change) -> Result<(PathBuf
 }
 
 /// What became of it. What is served is for the judges.
-async fn start_damaged(world: &mut World, node: usize, file: &std::path::Path) -> Result<String, String> {
+pub(super) async fn start_damaged(world: &mut World, node: usize, file: &std::path::Path) -> Result<String, String> {
     world.cluster.nodes[node].spawn();
     let ready = until(SOON, async || {
         let process = &mut world.cluster.nodes[node].process;

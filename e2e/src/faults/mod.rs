@@ -2,6 +2,7 @@
 //! that is an error of the run.
 
 mod alone;
+mod amid_loss;
 mod blackout;
 mod bridge;
 mod cut_file;
@@ -24,10 +25,12 @@ mod one_way;
 mod pause;
 mod pause_all;
 mod power_off;
+mod read_error;
 mod registry_gone;
 mod registry_wiped;
 mod restart;
 mod ring;
+mod rot;
 mod slow_disk;
 mod stalled_disk;
 mod streams_cut;
@@ -56,6 +59,9 @@ pub struct Struck {
 /// A fault under way: it happens, is held, and is taken away again.
 pub type Strikes<'a> = Pin<Box<dyn Future<Output = Result<Struck, String>> + 'a>>;
 
+/// What does it.
+type Strike = fn(&mut World, Duration) -> Strikes<'_>;
+
 /// A fault.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
@@ -78,7 +84,7 @@ const fn on_disk(name: &'static str, nodes: usize, strike: fn(&mut World, Durati
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 35] = [
+pub const FAULTS: [Fault; 38] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -92,6 +98,7 @@ pub const FAULTS: [Fault; 35] = [
     fault("bridge", 3, bridge::strike),
     fault("ring", 4, ring::strike),
     fault("lossy", 2, lossy::strike),
+    fault("amid-loss", 3, amid_loss::strike),
     fault("doubled", 2, doubled::strike),
     fault("narrow", 2, narrow::strike),
     fault("gossip-cut", 3, gossip_cut::strike),
@@ -110,9 +117,11 @@ pub const FAULTS: [Fault; 35] = [
     on_disk("blackout", 1, blackout::strike),
     on_disk("failed-sync", 3, failed_sync::strike),
     on_disk("io-error", 3, io_error::strike),
+    on_disk("read-error", 3, read_error::strike),
     on_disk("stalled-disk", 3, stalled_disk::strike),
     on_disk("slow-disk", 1, slow_disk::strike),
     on_disk("flipped-bit", 3, flipped_bit::strike),
+    on_disk("rot", 3, rot::strike),
     on_disk("cut-file", 3, cut_file::strike),
 ];
 
