@@ -14,7 +14,7 @@ use super::types::NodeId;
 use super::wire::{
     APPEND_STREAM, AdminCall, AdminRefusal, Answer, CALL_STREAM, Call, Hello, Refusal, SNAPSHOT_STREAM, Welcome,
 };
-use super::{Replication, append_lane, call_lane, read_index, snapshot_lane};
+use super::{Replication, append_lane, call_lane, snapshot_lane};
 
 /// A peer says [`Hello`] at once; who is silent for so long is no peer.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -94,7 +94,7 @@ async fn answer(this: &Arc<Replication>, from: NodeId, call: Call) -> Answer {
             this.election_message(from.0, message);
             Answer::Election
         }
-        Call::ReadIndex => Answer::ReadIndex(read_index::confirm_here(&this.raft).await),
+        Call::ReadIndex => Answer::ReadIndex(this.reads.confirm_here().await),
         Call::Write(writes) => {
             if this.stopping.load(Ordering::Relaxed) && this.leader() != Some(this.me()) {
                 return Answer::Write(Err(Refusal::NotLeader(this.leader())));

@@ -26,6 +26,7 @@ mod held;
 mod incoming;
 mod leadership;
 pub mod log_store;
+mod majority;
 mod network;
 pub mod offline;
 mod peers;

@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::call_lane::CallError;
 use super::leadership::Leadership;
+use super::majority::Majority;
 use super::peers::Peers;
 use super::types::{NodeId, Raft};
 use super::wire::{Answer, Call, Refusal};
@@ -32,6 +30,8 @@ const REFRESH: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct ReadIndex {
     queue: mpsc::Sender<oneshot::Sender<Result<Point, Refusal>>>,
+    /// For those who ask this node as the leader: its own readers and other nodes.
+    here: Here,
     proof: Arc<Proof>,
 }
 
@@ -51,6 +51,8 @@ struct Proof {
     wanted: AtomicBool,
 }
 
+type Here = mpsc::Sender<oneshot::Sender<Result<u64, Refusal>>>;
+
 /// What it works with.
 #[derive(Clone)]
 pub(crate) struct Means {
@@ -65,9 +67,11 @@ impl ReadIndex {
     pub(crate) fn start(means: Means) -> Self {
         let (queue, asking) = mpsc::channel(QUEUE);
         let proof = Proof { started: Instant::now(), fresh_at: AtomicU64::new(0), wanted: AtomicBool::new(false) };
-        let this = Self { queue, proof: Arc::new(proof) };
+        let (here, asked_here) = mpsc::channel(QUEUE);
+        let this = Self { queue, here: here.clone(), proof: Arc::new(proof) };
         tokio::spawn(refresh(this.clone(), means.progress.clone()));
-        tokio::spawn(run(means, asking));
+        tokio::spawn(run_here(Majority::new(means.me, means.raft.clone(), means.peers.clone()), asked_here));
+        tokio::spawn(run(means, here, asking));
         this
     }
 
@@ -76,6 +80,11 @@ impl ReadIndex {
         let (answer, answered) = oneshot::channel();
         self.queue.try_send(answer).map_err(|_| Refusal::Overloaded)?;
         answered.await.unwrap_or(Err(Refusal::NotLeader(None)))
+    }
+
+    /// A read index of this node, which must lead.
+    pub(crate) async fn confirm_here(&self) -> Result<u64, Refusal> {
+        confirm_here(&self.here).await
     }
 
     /// Notes that a point has been applied here.
@@ -108,24 +117,24 @@ pub(crate) async fn wait_applied(progress: &mut watch::Receiver<Progress>, index
     }
 }
 
-async fn run(means: Means, mut asking: mpsc::Receiver<oneshot::Sender<Result<Point, Refusal>>>) {
+async fn run(means: Means, here: Here, mut asking: mpsc::Receiver<oneshot::Sender<Result<Point, Refusal>>>) {
     while let Some(first) = asking.recv().await {
         let mut waiting = vec![first];
         while let Ok(more) = asking.try_recv() {
             waiting.push(more);
         }
         let asked = Instant::now();
-        let index = tokio::time::timeout(ROUND, ask(&means)).await.unwrap_or(Err(Refusal::NoMajority));
+        let index = tokio::time::timeout(ROUND, ask(&means, &here)).await.unwrap_or(Err(Refusal::NoMajority));
         for reader in waiting {
             let _: Result<_, _> = reader.send(index.clone().map(|index| Point { index, asked }));
         }
     }
 }
 
-async fn ask(means: &Means) -> Result<u64, Refusal> {
+async fn ask(means: &Means, here: &Here) -> Result<u64, Refusal> {
     let leader = means.leadership.borrow().leader.ok_or(Refusal::NotLeader(None))?;
     if leader == means.me.0 {
-        return confirm_here(&means.raft).await;
+        return confirm_here(here).await;
     }
     let mut leadership = means.leadership.clone();
     let deposed = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader));
@@ -143,14 +152,23 @@ async fn ask(means: &Means) -> Result<u64, Refusal> {
 }
 
 /// Has a majority confirm that this node leads.
-pub(crate) async fn confirm_here(raft: &Raft) -> Result<u64, Refusal> {
-    match raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-        Ok((read, _applied)) => Ok(read.index()),
-        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-            Err(Refusal::NotLeader(forward.leader_id.map(Uuid::from)))
+async fn confirm_here(here: &Here) -> Result<u64, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    here.try_send(answer).map_err(|_| Refusal::Overloaded)?;
+    answered.await.unwrap_or(Err(Refusal::NotLeader(None)))
+}
+
+/// One round after another: whoever asks while one is under way waits for the next.
+async fn run_here(mut majority: Majority, mut asking: mpsc::Receiver<oneshot::Sender<Result<u64, Refusal>>>) {
+    while let Some(first) = asking.recv().await {
+        let mut waiting = vec![first];
+        while let Ok(more) = asking.try_recv() {
+            waiting.push(more);
         }
-        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(Refusal::NoMajority),
-        Err(RaftError::Fatal(_)) => Err(Refusal::NotLeader(None)),
+        let index = tokio::time::timeout(ROUND, majority.confirm()).await.unwrap_or(Err(Refusal::NoMajority));
+        for asker in waiting {
+            let _: Result<_, _> = asker.send(index.clone());
+        }
     }
 }
 
