@@ -1,5 +1,6 @@
 //! The nodes: a machine each, its data dir, and the process that runs there now or none.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -158,6 +159,22 @@ impl Cluster {
         }
         let replication = self.nodes[node].life.lock().unwrap_or_else(PoisonError::into_inner).replication.upgrade()?;
         Some(self.sim.within(node, || look(&replication)))
+    }
+
+    /// Whether every node votes, and nobody else.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn is_whole(&self) -> Result<(), String> {
+        let every = || 0..self.count();
+        let nodes: BTreeSet<_> = every().filter_map(|node| self.look(node, |it| it.me())).collect();
+        let leader = self.leader();
+        let voters = leader.and_then(|leader| self.look(leader, |it| it.voters()));
+        let all_may = every().all(|node| self.look(node, |it| it.may_vote()) == Some(true));
+        if all_may && nodes.len() == self.count() && voters.as_ref() == Some(&nodes) {
+            return Ok(());
+        }
+        Err(format!("n{leader:?} leads, {voters:?} vote, {nodes:?} are there"))
     }
 
     /// Hands the leadership over to anybody.

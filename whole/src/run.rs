@@ -1,6 +1,5 @@
 //! A run: nodes that find each other, clients at work, faults one after another, and the judges' word.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -191,20 +190,12 @@ impl Run {
     fn whole(&mut self, after: &str) -> Result<(), String> {
         let deadline = muster_world::now() + WHOLE_WITHIN;
         loop {
-            let nodes: BTreeSet<_> =
-                (0..self.cluster.count()).filter_map(|node| self.cluster.look(node, |it| it.me())).collect();
-            let leader = self.cluster.leader();
-            let voters = leader.and_then(|leader| self.cluster.look(leader, |it| it.voters()));
-            let all_may =
-                (0..self.cluster.count()).all(|node| self.cluster.look(node, |it| it.may_vote()) == Some(true));
-            if all_may && nodes.len() == self.cluster.count() && voters.as_ref() == Some(&nodes) {
+            let Err(missing) = self.cluster.is_whole() else {
                 self.tell(format!("whole after {after}"));
                 return Ok(());
-            }
+            };
             if muster_world::now() >= deadline {
-                return Err(format!(
-                    "not whole {WHOLE_WITHIN} ms after {after}: n{leader:?} leads, {voters:?} vote, {nodes:?} are there"
-                ));
+                return Err(format!("not whole {WHOLE_WITHIN} ms after {after}: {missing}"));
             }
             self.pass(20)?;
         }

@@ -34,6 +34,7 @@ mod policy;
 mod proposer;
 mod read_index;
 mod report;
+mod rounds;
 pub mod settings;
 #[cfg(simulated)]
 mod simulated;

@@ -1,26 +1,25 @@
 //! Proof of freshness: read indices, shared by all who wait for one.
 //!
 //! A read index is a log index that the leader, after a majority confirmed that it still leads, says covers every write that was
-//! acknowledged before it was asked (Ongaro's dissertation, section 6.4). Whoever asks while a request is under way waits for the next one: the
-//! present one may have been confirmed before the asker's read began. Nobody ever reuses an index for a retry.
+//! acknowledged before it was asked (Ongaro's dissertation, section 6.4). All readers of a node share one question to the leader, and all
+//! nodes' questions share the leader's to the voters. Nobody ever reuses an index for a retry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::call_lane::CallError;
 use super::leadership::Leadership;
 use super::majority::Majority;
 use super::peers::Peers;
+use super::rounds::{Question, Rounds, question};
 use super::types::{NodeId, Raft};
 use super::wire::{Answer, Call, Refusal};
 use crate::storage::state::Progress;
 
-/// Readers that wait for the next index. Full: refused as overloaded.
-const QUEUE: usize = 16 * 1024;
 /// A round that a majority has not confirmed by then is given up; those who wait longer ask again.
 const ROUND: Duration = Duration::from_secs(1);
 /// How often the proof is renewed while somebody asks for it: half of what people would call fresh, and next to no work.
@@ -29,9 +28,10 @@ const REFRESH: Duration = Duration::from_millis(100);
 /// Gives out read indices and keeps the newest proof. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct ReadIndex {
-    queue: mpsc::Sender<oneshot::Sender<Result<Point, Refusal>>>,
-    /// For those who ask this node as the leader: its own readers and other nodes.
-    here: Here,
+    /// Of this node's readers to whoever leads.
+    point: Question<Point>,
+    /// Of its readers and other nodes to this node, which must lead.
+    here: Question<u64>,
     proof: Arc<Proof>,
 }
 
@@ -51,8 +51,6 @@ struct Proof {
     wanted: AtomicBool,
 }
 
-type Here = mpsc::Sender<oneshot::Sender<Result<u64, Refusal>>>;
-
 /// What it works with.
 #[derive(Clone)]
 pub(crate) struct Means {
@@ -65,26 +63,23 @@ pub(crate) struct Means {
 
 impl ReadIndex {
     pub(crate) fn start(means: Means) -> Self {
-        let (queue, asking) = mpsc::channel(QUEUE);
+        let ((point, points), (here, asked_here)) = (question(), question());
         let proof = Proof { started: Instant::now(), fresh_at: AtomicU64::new(0), wanted: AtomicBool::new(false) };
-        let (here, asked_here) = mpsc::channel(QUEUE);
-        let this = Self { queue, here: here.clone(), proof: Arc::new(proof) };
+        let this = Self { point, here: here.clone(), proof: Arc::new(proof) };
         tokio::spawn(refresh(this.clone(), means.progress.clone()));
-        tokio::spawn(run_here(Majority::new(means.me, means.raft.clone(), means.peers.clone()), asked_here));
-        tokio::spawn(run(means, here, asking));
+        tokio::spawn(confirm(Majority::new(means.me, means.raft.clone(), means.peers.clone()), asked_here));
+        tokio::spawn(find(means, here, points));
         this
     }
 
     /// A read index confirmed after this was called. Tries once.
     pub(crate) async fn confirm(&self) -> Result<Point, Refusal> {
-        let (answer, answered) = oneshot::channel();
-        self.queue.try_send(answer).map_err(|_| Refusal::Overloaded)?;
-        answered.await.unwrap_or(Err(Refusal::NotLeader(None)))
+        self.point.ask().await
     }
 
     /// A read index of this node, which must lead.
     pub(crate) async fn confirm_here(&self) -> Result<u64, Refusal> {
-        confirm_here(&self.here).await
+        self.here.ask().await
     }
 
     /// Notes that a point has been applied here.
@@ -117,24 +112,26 @@ pub(crate) async fn wait_applied(progress: &mut watch::Receiver<Progress>, index
     }
 }
 
-async fn run(means: Means, here: Here, mut asking: mpsc::Receiver<oneshot::Sender<Result<Point, Refusal>>>) {
-    while let Some(first) = asking.recv().await {
-        let mut waiting = vec![first];
-        while let Ok(more) = asking.try_recv() {
-            waiting.push(more);
-        }
-        let asked = Instant::now();
-        let index = tokio::time::timeout(ROUND, ask(&means, &here)).await.unwrap_or(Err(Refusal::NoMajority));
-        for reader in waiting {
-            let _: Result<_, _> = reader.send(index.clone().map(|index| Point { index, asked }));
-        }
+/// Has a majority confirm that this node leads.
+async fn confirm(mut majority: Majority, mut rounds: Rounds<u64>) {
+    while let Some(round) = rounds.next().await {
+        round.end(&tokio::time::timeout(ROUND, majority.confirm()).await.unwrap_or(Err(Refusal::NoMajority)));
     }
 }
 
-async fn ask(means: &Means, here: &Here) -> Result<u64, Refusal> {
+/// Asks whoever leads.
+async fn find(means: Means, here: Question<u64>, mut rounds: Rounds<Point>) {
+    while let Some(round) = rounds.next().await {
+        let asked = Instant::now();
+        let index = tokio::time::timeout(ROUND, ask(&means, &here)).await.unwrap_or(Err(Refusal::NoMajority));
+        round.end(&index.map(|index| Point { index, asked }));
+    }
+}
+
+async fn ask(means: &Means, here: &Question<u64>) -> Result<u64, Refusal> {
     let leader = means.leadership.borrow().leader.ok_or(Refusal::NotLeader(None))?;
     if leader == means.me.0 {
-        return confirm_here(here).await;
+        return here.ask().await;
     }
     let mut leadership = means.leadership.clone();
     let deposed = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader));
@@ -148,27 +145,6 @@ async fn ask(means: &Means, here: &Here) -> Result<u64, Refusal> {
         Ok(Answer::ReadIndex(result)) => result,
         Ok(_) | Err(CallError::Unsent(_) | CallError::Lost(_)) => Err(Refusal::NotLeader(None)),
         Err(CallError::Overloaded) => Err(Refusal::Overloaded),
-    }
-}
-
-/// Has a majority confirm that this node leads.
-async fn confirm_here(here: &Here) -> Result<u64, Refusal> {
-    let (answer, answered) = oneshot::channel();
-    here.try_send(answer).map_err(|_| Refusal::Overloaded)?;
-    answered.await.unwrap_or(Err(Refusal::NotLeader(None)))
-}
-
-/// One round after another: whoever asks while one is under way waits for the next.
-async fn run_here(mut majority: Majority, mut asking: mpsc::Receiver<oneshot::Sender<Result<u64, Refusal>>>) {
-    while let Some(first) = asking.recv().await {
-        let mut waiting = vec![first];
-        while let Ok(more) = asking.try_recv() {
-            waiting.push(more);
-        }
-        let index = tokio::time::timeout(ROUND, majority.confirm()).await.unwrap_or(Err(Refusal::NoMajority));
-        for asker in waiting {
-            let _: Result<_, _> = asker.send(index.clone());
-        }
     }
 }
 
