@@ -1,6 +1,6 @@
 //! What a machine lets through: rules of `nft` that drop and count, so that it can be shown that something was in the way.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::netns::Net;
 
@@ -63,6 +63,23 @@ pub fn double(net: &Net, machine: usize) -> Result<(), String> {
          add rule netdev {TABLE} out meta mark != 7 meta mark set 7 counter dup to eth0"
     );
     net.nft(machine, &rules).map(drop)
+}
+
+/// Loses everything of the streams that stand now between a machine and the others, and tells neither end; new streams come through. As when
+/// a firewall between them was started anew. How many they are.
+///
+/// # Errors
+/// As with [`deafen`], or when the machine has no `ss`.
+pub fn forget(net: &Net, machine: usize) -> Result<usize, String> {
+    let streams = net.streams(machine)?;
+    let end =
+        |(own, other): &(SocketAddrV4, SocketAddrV4)| format!("{} . {} . {}", other.ip(), other.port(), own.port());
+    let ends = streams.iter().map(end).collect::<Vec<_>>().join(", ");
+    if !streams.is_empty() {
+        add(net, machine, "input", &format!("ip saddr . tcp sport . tcp dport {{ {ends} }} counter drop"))?;
+        add(net, machine, "output", &format!("ip daddr . tcp dport . tcp sport {{ {ends} }} counter drop"))?;
+    }
+    Ok(streams.len())
 }
 
 fn add(net: &Net, machine: usize, hook: &str, rule: &str) -> Result<(), String> {

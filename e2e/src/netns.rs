@@ -10,8 +10,9 @@
 //! a test's business. It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst` and
 //! the test's process id, and everything is removed when it is dropped.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::Command;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::process::{Command, Stdio};
 
 use crate::{Cluster, Node, Plan, RegistryServer};
 
@@ -32,6 +33,19 @@ fn ip(args: &str) -> Result<(), String> {
         Ok(output) => Err(format!("ip {args}: {}", String::from_utf8_lossy(&output.stderr).trim())),
         Err(error) => Err(format!("ip: {error}")),
     }
+}
+
+/// Runs many commands of `ip`, one a line, in a namespace.
+fn ip_batch(space: &str, commands: &str) -> Result<(), String> {
+    let told = |error: std::io::Error| format!("ip -batch: {error}");
+    let mut command = Command::new("ip");
+    command.args(["-n", space, "-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(told)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(commands.as_bytes()).map_err(told)?;
+    }
+    let output = child.wait_with_output().map_err(told)?;
+    output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 impl Net {
@@ -55,13 +69,30 @@ impl Net {
         for machine in 0..machines {
             let (space, cable, at) = (net.namespace(machine), cable(machine), net.address(machine));
             ip(&format!("netns add {space}"))?;
-            ip(&format!("link add {cable} netns {switch} type veth peer name eth0 netns {space}"))?;
+            let card = card(machine);
+            ip(&format!("link add {cable} netns {switch} type veth peer name eth0 address {card} netns {space}"))?;
             ip(&format!("-n {switch} link set {cable} master bridge up"))?;
             ip(&format!("-n {space} addr add {at}/24 dev eth0"))?;
             ip(&format!("-n {space} link set lo up"))?;
             ip(&format!("-n {space} link set eth0 up"))?;
         }
         Ok(net)
+    }
+
+    /// Tells every machine the others' cards. For more than some thirty machines: they would ask each other, and the system's table for the
+    /// answers has 1,024 places for all namespaces together; beyond that packets are lost.
+    ///
+    /// # Errors
+    /// When this machine does not let us.
+    pub fn introduce(&self) -> Result<(), String> {
+        for machine in 0..self.machines {
+            let others = (0..self.machines).filter(|&other| other != machine);
+            let line = |other| {
+                format!("neigh replace {} lladdr {} dev eth0 nud permanent\n", self.address(other), card(other))
+            };
+            ip_batch(&self.namespace(machine), &others.map(line).collect::<String>())?;
+        }
+        Ok(())
     }
 
     /// A registry on the test's side and a node on every machine, with nothing but the registry's address: default ports, every interface.
@@ -80,10 +111,7 @@ impl Net {
             let node = Node::new(&name, &cluster.folder(&name), args).on(self.namespace(machine), host);
             cluster.nodes.push(node);
         }
-        cluster.spawn_all();
-        cluster.ready_all().await;
-        cluster.usable().await;
-        cluster.settled().await;
+        cluster.start_all().await;
         cluster
     }
 
@@ -266,12 +294,33 @@ impl Net {
         Ok(cables.fold((0, 0), |(packets, bytes), link| (packets + of(link, "packets"), bytes + of(link, "bytes"))))
     }
 
+    /// The streams that stand between a machine and the others: its own end of each, and the other's.
+    ///
+    /// # Errors
+    /// When this machine's `ss` does not tell.
+    pub fn streams(&self, machine: usize) -> Result<Vec<(SocketAddrV4, SocketAddrV4)>, String> {
+        let others: Vec<Ipv4Addr> =
+            (0..self.machines).filter(|&other| other != machine).map(|other| self.address(other)).collect();
+        let told = self.run(machine, &["ss", "-Htn", "state", "established"])?;
+        let address = |word: &str| word.replace("[::ffff:", "").replace(']', "").parse::<SocketAddrV4>().ok();
+        let ends = |line: &str| {
+            let mut words = line.split_whitespace().skip(2);
+            Some((address(words.next()?)?, address(words.next()?)?))
+        };
+        Ok(told.lines().filter_map(ends).filter(|(_, other)| others.contains(other.ip())).collect())
+    }
+
     /// Runs `nft` on a machine, and returns what it printed.
     pub(crate) fn nft(&self, machine: usize, rules: &str) -> Result<String, String> {
+        self.run(machine, &["nft", rules])
+    }
+
+    /// Runs a program on a machine, and returns what it printed.
+    fn run(&self, machine: usize, program: &[&str]) -> Result<String, String> {
         let mut command = Command::new("ip");
-        match command.args(["netns", "exec", &self.namespace(machine), "nft", rules]).output() {
+        match command.args(["netns", "exec", &self.namespace(machine)]).args(program).output() {
             Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            Ok(output) => Err(format!("nft {rules}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Ok(output) => Err(format!("{}: {}", program.join(" "), String::from_utf8_lossy(&output.stderr).trim())),
             Err(error) => Err(format!("ip: {error}")),
         }
     }
@@ -284,6 +333,11 @@ pub enum Way {
     Out,
     /// It is heard and does not hear.
     In,
+}
+
+/// The address of a machine's network card.
+fn card(machine: usize) -> String {
+    format!("02:00:00:00:01:{machine:02x}")
 }
 
 /// A machine's cable, as the switch calls its end.

@@ -13,6 +13,7 @@ mod flipped_bit;
 mod full_disk;
 mod gossip_cut;
 mod growth;
+mod half_open;
 mod halves;
 mod io_error;
 mod kill;
@@ -84,7 +85,7 @@ const fn on_disk(name: &'static str, nodes: usize, strike: fn(&mut World, Durati
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 38] = [
+pub const FAULTS: [Fault; 39] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -103,6 +104,7 @@ pub const FAULTS: [Fault; 38] = [
     fault("narrow", 2, narrow::strike),
     fault("gossip-cut", 3, gossip_cut::strike),
     fault("streams-cut", 3, streams_cut::strike),
+    fault("half-open", 3, half_open::strike),
     fault("registry-gone", 1, registry_gone::strike),
     fault("registry-wiped", 1, registry_wiped::strike),
     fault("wiped-disk", 3, wiped_disk::strike),

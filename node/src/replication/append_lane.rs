@@ -2,8 +2,8 @@
 //!
 //! openraft opens a *session* for each burst of entries and dozens a second for heartbeats, so the socket outlives the session:
 //! it belongs to the [`AppendLane`], and a frame's number carries the session (upper half) and its place in it (lower half),
-//! so that a late answer to an earlier session is recognised and dropped. What brings no entries waits a moment for company ([`Held`]). No task stands between openraft and the socket: a
-//! lone writer's time goes to hand-overs between threads, and each would add one.
+//! so that a late answer to an earlier session is recognised and dropped. What brings no entries waits a moment for company ([`Held`]).
+//! No task stands between openraft and the socket: a lone writer's time goes to hand-overs between threads, and each would add one.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,7 +15,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -55,12 +55,35 @@ impl<T: Send + 'static> Dialling<T> {
     }
 }
 
-struct Connection {
-    reader: FrameReader<ReadHalf>,
-    writer: WriteHalf,
+struct Connection<R = ReadHalf, W = WriteHalf> {
+    reader: FrameReader<R>,
+    writer: W,
     buffer: BytesMut,
     /// A frame is partly written: if the session is dropped now, the stream is of no use.
     torn: bool,
+    /// Since when nothing was heard although something is unanswered.
+    unanswered_since: Option<Instant>,
+}
+
+impl<R: AsyncRead + Unpin, W> Connection<R, W> {
+    fn new((reader, writer): (R, W)) -> Self {
+        let (reader, buffer) = (FrameReader::new(reader), BytesMut::new());
+        Self { reader, writer, buffer, torn: false, unanswered_since: None }
+    }
+
+    /// Whether the peer has been silent for too long. A session sees that by itself if it lasts so long; heartbeats and proofs of
+    /// leadership are given up much sooner, and one after another would talk to an end that is gone until the system notices.
+    fn is_silent(&mut self) -> bool {
+        if self.unanswered_since.is_none_or(|since| since.elapsed() < ANSWER_TIMEOUT) {
+            return false;
+        }
+        // The answer may have come when nobody waited for it any more.
+        let came = matches!(self.reader.next::<AppendEntriesResponse<TypeConfig>>().now_or_never(), Some(Ok(Some(_))));
+        if came {
+            self.unanswered_since = None;
+        }
+        !came
+    }
 }
 
 struct Pending {
@@ -97,7 +120,7 @@ impl AppendLane {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         let mut first = None;
-        if self.connection.as_ref().is_none_or(|connection| connection.torn) {
+        if self.connection.as_mut().is_none_or(|connection| connection.torn || connection.is_silent()) {
             self.connection = None;
             // openraft backs off from a peer that is gone by holding back the first request. Dialled before that is there, a dead peer would be
             // dialled without a pause.
@@ -108,9 +131,7 @@ impl AppendLane {
             let (peers, target) = (self.peers.clone(), self.target);
             let opened = self.dialling.or(|| async move { peers.open(target, APPEND_STREAM).await }).await;
             let opened = opened.unwrap_or_else(|stopped| Err(OpenFailure::Unreachable(stopped.to_string())));
-            let (reader, writer) = opened.map_err(|error| error.unreachable())?.into_split();
-            self.connection =
-                Some(Connection { reader: FrameReader::new(reader), writer, buffer: BytesMut::new(), torn: false });
+            self.connection = Some(Connection::new(opened.map_err(|error| error.unreachable())?.into_split()));
         }
         self.session = self.session.wrapping_add(1);
         let (input, held, pending) = (Some(input), Held::default(), VecDeque::new());
@@ -166,9 +187,12 @@ where
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.send_held().await?,
                 answer = connection.reader.next::<AppendEntriesResponse<TypeConfig>>() => match answer? {
-                    Some((number, answer)) => if let Some(result) = self.answered(number, answer) {
-                        return Ok(Some(result));
-                    },
+                    Some((number, answer)) => {
+                        connection.unanswered_since = None;
+                        if let Some(result) = self.answered(number, answer) {
+                            return Ok(Some(result));
+                        }
+                    }
                     None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the stream")),
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -194,9 +218,11 @@ where
         connection.torn = true;
         connection.writer.write_all(&connection.buffer).await?;
         connection.torn = false;
+        let now = Instant::now();
+        connection.unanswered_since.get_or_insert(now);
         let before = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(before);
-        self.pending.push_back(Pending { number, before, last, deadline: Instant::now() + ANSWER_TIMEOUT });
+        self.pending.push_back(Pending { number, before, last, deadline: now + ANSWER_TIMEOUT });
         Ok(())
     }
 
@@ -279,9 +305,28 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use tokio::io::{duplex, split};
     use tokio::time::{sleep, timeout};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_owes_an_answer_for_too_long_is_silent_unless_it_has_come_unnoticed() {
+        let (near, mut far) = duplex(1024);
+        let mut connection = Connection::new(split(near));
+        sleep(ANSWER_TIMEOUT * 2).await;
+        assert!(!connection.is_silent(), "nothing was asked");
+        connection.unanswered_since = Some(Instant::now());
+        sleep(ANSWER_TIMEOUT - Duration::from_millis(1)).await;
+        assert!(!connection.is_silent());
+        sleep(Duration::from_millis(1)).await;
+        assert!(connection.is_silent());
+        let mut answer = BytesMut::new();
+        frame::put(&mut answer, 0, &AppendEntriesResponse::<TypeConfig>::Success).unwrap();
+        far.write_all(&answer).await.unwrap();
+        assert!(!connection.is_silent(), "it came when nobody waited for it");
+        assert!(!connection.is_silent(), "and nothing is owed since");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_dial_outlives_those_who_wait_too_short_for_it() {
