@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use uuid::Uuid;
 
 use crate::arrivals::Arrivals;
 use crate::carrier::Carrier;
@@ -14,7 +15,7 @@ use crate::kv::{Freshness, Idempotency, Outcome, Page, PageQuery, Reading, Versi
 use crate::replication::{Point, Refusal, Replication};
 use crate::storage::state::{Progress, State, StateError};
 
-/// How often a request that found no leader looks again when nothing wakes it.
+/// How often a request looks again whose leader could not take it or was not reached, when nothing wakes it.
 const RETRY: Duration = Duration::from_millis(20);
 /// Some hundred look that often; when more wait, each looks less often, up to [`RETRY_CROWDED`]: thousands that looked every 20 ms would take the
 /// processor from the election that they wait for.
@@ -34,7 +35,7 @@ pub struct Keyspace {
     /// Numbers the writes that came without a key and go to another node.
     carrier: Carrier,
     arrivals: Arrivals,
-    /// How many look for a leader now and then.
+    /// How many look now and then.
     looking: AtomicU32,
 }
 
@@ -59,8 +60,11 @@ impl Keyspace {
         self.stopping.send_replace(true);
     }
 
-    /// Until it is worth another try, unless the leadership changes first.
-    async fn look_again(&self, deadline: Instant) {
+    /// Until it is worth another try, unless the leadership changes first: nothing else helps where nobody leads.
+    async fn look_again(&self, leader: Option<Uuid>, deadline: Instant) {
+        if leader.is_none() {
+            return sleep_until(deadline).await;
+        }
         let others = self.looking.fetch_add(1, Ordering::Relaxed);
         let _done = Looked(&self.looking);
         let pause = (RETRY * (1 + others / CROWD)).min(RETRY_CROWDED);
@@ -116,7 +120,7 @@ impl Keyspace {
             }
             tokio::select! {
                 _ = leadership.changed() => {}
-                () = self.look_again(deadline) => {}
+                () = self.look_again(leader, deadline) => {}
                 () = self.stopped() => return Err(match uncertain {
                     true => WriteError::Unknown,
                     false => WriteError::NotReady { reason: STOPPING.to_owned() },
@@ -209,7 +213,7 @@ impl Keyspace {
             if Instant::now() >= deadline {
                 return Err(self.replication.why_no_leader());
             }
-            leadership.borrow_and_update();
+            let leader = leadership.borrow_and_update().leader;
             let confirmed = tokio::select! {
                 confirmed = timeout_at(deadline, self.replication.reads().confirm()) => confirmed,
                 () = self.stopped() => return Err(STOPPING.to_owned()),
@@ -222,7 +226,8 @@ impl Keyspace {
             }
             tokio::select! {
                 _ = leadership.changed() => {}
-                () = self.look_again(deadline) => {}
+                () = self.look_again(leader, deadline) => {}
+                () = self.stopped() => return Err(STOPPING.to_owned()),
             }
         }
     }
@@ -244,7 +249,7 @@ impl Keyspace {
     }
 }
 
-/// Counts one out who looked for a leader.
+/// Counts one out who looked.
 struct Looked<'a>(&'a AtomicU32);
 
 impl Drop for Looked<'_> {
