@@ -226,8 +226,10 @@ impl Report {
     }
 
     fn streams(&mut self, evidence: &Evidence) {
-        let here: BTreeSet<Uuid> = statuses(evidence).map(|status| status.id).collect();
-        let cut: BTreeMap<(Uuid, Uuid), String> = statuses(evidence)
+        // Nodes open streams when they are of one cluster: before that none has tried.
+        let of_a_cluster = || statuses(evidence).filter(|status| status.cluster_id.is_some());
+        let here: BTreeSet<Uuid> = of_a_cluster().map(|status| status.id).collect();
+        let cut: BTreeMap<(Uuid, Uuid), String> = of_a_cluster()
             .flat_map(|status| status.network.iter().map(move |link| (status.id, link)))
             .filter(|(_, link)| !link.connected && here.contains(&link.id))
             .map(|(from, link)| ((from, link.id), link.last_error.clone().unwrap_or_default()))

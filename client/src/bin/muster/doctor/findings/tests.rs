@@ -120,6 +120,20 @@ fn a_stream_that_is_cut_one_way_is_told_from_one_cut_both_ways() {
 }
 
 #[test]
+fn nodes_without_a_cluster_have_no_streams_that_could_be_cut() {
+    let mut evidence = well();
+    for n in 1..=3 {
+        change(&mut evidence, n, |status| {
+            (status.cluster_id, status.leader, status.voters) = (None, None, Vec::new());
+            status.network.iter_mut().for_each(|link| link.connected = false);
+        });
+    }
+    let found = found(&evidence);
+    assert_eq!(found[0], (Level::Critical, "n1, n2, n3 are in no cluster yet".to_owned()));
+    assert!(!found.iter().any(|(_, what)| what.contains("reach")), "{found:?}");
+}
+
+#[test]
 fn a_full_disk_comes_before_a_slow_one() {
     let mut evidence = well();
     change(&mut evidence, 1, |status| status.disk.sync_ms_p99 = 400.0);
