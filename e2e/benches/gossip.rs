@@ -66,47 +66,26 @@ fn run(options: &Options) -> Result<(), String> {
         let _ = write!(text, "\n{table}");
     }
     if !options.quick {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks");
-        let file = options.out.clone().unwrap_or(docs).join("gossip.md");
-        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-        println!("\nwritten to {}", file.display());
+        println!("\n{}", page::write(options.out.as_deref(), "gossip.md", &text)?);
     }
     Ok(())
 }
 
 fn conditions(options: &Options) -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let load = read("/proc/loadavg");
-    let load: Vec<&str> = load.split(' ').take(3).collect();
-    let model = read("/proc/cpuinfo");
-    let model = model
-        .lines()
-        .find_map(|line| line.strip_prefix("model name").map(|rest| rest.trim_start_matches([' ', '\t', ':'])));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let priority = read("/proc/self/stat");
+    let priority = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // After the name in brackets, the 17th field is the nice value.
     let nice = priority.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(16)).unwrap_or("?").to_owned();
     format!(
         "# Gossip: real processes beside the simulator\n\n\
-         `cargo bench -p muster-e2e --bench gossip`, {cores} cores ({}), load average {} when it began (the other work of the machine), nice {nice}.\n\n\
+         `cargo bench -p muster-e2e --bench gossip`, {}, nice {nice}.\n\n\
          Every member is a process of its own (one thread, the library's tokio driver, no store) in a network namespace of its own, all on one \
          bridge. Settings: the preset `lan`, five times as fast: a period of 200 ms, time-out 10 to 80 ms, gossip every 40 ms to 3; streams \
          are probed too. Lifeguard: all of its parts; plain: none of them. Real: {} rounds; simulated: {} runs of the same settings, 50 to 500 µs \
          for a packet. Times are median and worst in milliseconds.\n",
-        model.unwrap_or("unknown"),
-        load.join(" "),
+        page::machine(),
         options.rounds,
         options.simulated,
     )
-}
-
-/// Median and worst in milliseconds.
-fn times(mut times: Vec<Duration>) -> String {
-    times.sort_unstable();
-    match (times.get(times.len() / 2), times.last()) {
-        (Some(median), Some(worst)) => format!("{} / {}", median.as_millis(), worst.as_millis()),
-        _ => "-".to_owned(),
-    }
 }
 
 fn row(table: &mut String, name: &str, joins: Vec<Duration>, deaths: &[Detection]) {

@@ -11,6 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use muster_e2e::gossip::page::{self, times};
 use muster_e2e::gossip::real::Agents;
 use muster_e2e::gossip::{Detection, Settings, wrongs};
 
@@ -105,10 +106,7 @@ fn run(options: &Options) -> Result<(), String> {
         let _ = write!(text, "\n{table}");
     }
     if !options.quick {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks");
-        let file = options.out.clone().unwrap_or(docs).join("peers.md");
-        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-        println!("\nwritten to {}", file.display());
+        println!("\n{}", page::write(options.out.as_deref(), "peers.md", &text)?);
     }
     Ok(())
 }
@@ -149,22 +147,10 @@ fn at_rest(agents: &Agents, time: Duration) -> Result<(f64, f64, f64), String> {
     Ok((each(after.0 - before.0), each(after.1 - before.1), (works - worked).as_secs_f64() * 1e3 / passed / members))
 }
 
-/// Median and worst in milliseconds.
-fn times(mut times: Vec<Duration>) -> String {
-    times.sort_unstable();
-    match (times.get(times.len() / 2), times.last()) {
-        (Some(median), Some(worst)) => format!("{} / {}", median.as_millis(), worst.as_millis()),
-        _ => "-".to_owned(),
-    }
-}
-
 fn conditions(options: &Options) -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: Vec<&str> = load.split(' ').take(3).collect();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "# Gossip of other libraries beside ours\n\n\
-         `cargo bench -p muster-e2e --bench peers`, {cores} cores, load average {} when it began (the other work of the machine): the times are good for comparing the rows and \
+         `cargo bench -p muster-e2e --bench peers`, {}: the times are good for comparing the rows and \
          for nothing else.\n\n\
          Every member is a process of its own (one thread, tokio, no store) in a network namespace of its own, all on one bridge; all in one table met the same machine one after the \
          other. The period is 200 ms for all. Muster and `memberlist`: time-out 80 ms (ours: 10 to 80, as long as answers lately took), gossip every 40 ms to 3, three relays, \
@@ -174,7 +160,7 @@ fn conditions(options: &Options) -> String {
          Milliseconds, median and worst of {} rounds. *All see all*: all processes start at once, from the last being ready. *Gave up*: after SIGKILL of one. *A join*: the \
          killed one starts again, from its being ready until all others see it. Packets and bytes: what a member sends in a period at rest, {} s, counted at the switch with \
          headers. *Processor*: thousandths of a core that a member takes meanwhile, the kernel's work for it included. *Live members given up*: lives, from the start to the end of the rest.\n",
-        load.join(" "),
+        page::machine(),
         options.rounds,
         options.seconds,
     )

@@ -6,6 +6,7 @@
 //! 24 cores in virtual time --------events--------------> simulated -+
 //! ```
 
+pub mod page;
 pub mod real;
 pub mod simulated;
 

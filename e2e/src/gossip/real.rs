@@ -72,6 +72,7 @@ impl Agents {
     /// When this machine does not let us make network namespaces, or the program cannot be started.
     pub fn start(program: PathBuf, count: usize, settings: Settings) -> Result<Self, String> {
         let net = Net::new(count)?;
+        net.introduce()?;
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let mut agents = Self { net, program, settings, folder, running: (0..count).map(|_| None).collect() };
         if settings == Settings::Sealed {
