@@ -105,10 +105,7 @@ impl Plan {
     pub async fn start(self) -> Cluster {
         let mut cluster = self.lay();
         cluster.registry.start().await;
-        cluster.spawn_all();
-        cluster.ready_all().await;
-        cluster.usable().await;
-        cluster.settled().await;
+        cluster.start_all().await;
         cluster
     }
 }
@@ -163,6 +160,14 @@ impl Cluster {
     /// A folder of the cluster's, for whatever else a test keeps.
     pub fn folder(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Starts every node that does not run, and waits until the cluster is usable and everyone has found everyone. Who leads.
+    pub async fn start_all(&mut self) -> usize {
+        self.spawn_all();
+        self.ready_all().await;
+        self.usable().await;
+        self.settled().await
     }
 
     /// Starts every node that does not run, without waiting.

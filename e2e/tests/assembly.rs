@@ -159,10 +159,7 @@ async fn a_running_cluster_and_restarts_go_on_without_the_registry() {
     for node in &mut cluster.nodes {
         node.kill();
     }
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    let leader = cluster.settled().await;
+    let leader = cluster.start_all().await;
     let all = cluster.everything(leader, "").await;
     assert_eq!((all["before"].as_slice(), all["without"].as_slice()), (&b"1"[..], &b"2"[..]));
 }
@@ -223,10 +220,7 @@ async fn a_registry_without_its_memory_and_nodes_with_theirs_are_the_same_cluste
     cluster.registry.start().await;
     let late = cluster.add(&[]);
     cluster.nodes[late].spawn();
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    let leader = cluster.settled().await;
+    let leader = cluster.start_all().await;
     assert_eq!(cluster.nodes[late].members(&cluster.http).await.unwrap().cluster_id, before);
     assert_eq!(cluster.everything(leader, "kept").await["kept"], b"yes");
 }
@@ -246,10 +240,7 @@ async fn nodes_that_all_come_back_at_other_addresses_find_each_other() {
             args[value] = format!("{ip}:{port}");
         }
     }
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    let leader = cluster.settled().await;
+    let leader = cluster.start_all().await;
     agree(&cluster, leader).await;
     assert_eq!(cluster.everything(leader, "kept").await["kept"], b"yes");
 }

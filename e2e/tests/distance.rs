@@ -23,10 +23,7 @@ async fn a_leader_is_heard_though_opening_a_stream_takes_longer_than_a_heartbeat
         let times = ["--heartbeat", HEARTBEAT, "--election-timeout", ELECTION_TIMEOUT];
         taps.push(cluster.add_behind_tap(WAY, &times).await);
     }
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    let leader = cluster.settled().await;
+    let leader = cluster.start_all().await;
     let term = cluster.status(leader).await.term;
     tokio::time::sleep(QUIET).await;
     assert_eq!(cluster.status(leader).await.term, term, "another was elected while this one was well");

@@ -223,8 +223,5 @@ async fn one_of_three_is_no_majority_and_says_so() {
         status.leader.is_none().then_some(status.no_leader_reason?).filter(|why| !why.is_empty())
     })
     .await;
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    cluster.settled().await;
+    cluster.start_all().await;
 }

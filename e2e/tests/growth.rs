@@ -122,10 +122,7 @@ async fn all_machines_get_other_addresses_and_the_registry_an_empty_disk() {
     for node in 0..3 {
         move_house(&mut cluster, node);
     }
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    cluster.settled().await;
+    cluster.start_all().await;
     assert_eq!(cluster.status(0).await.cluster_id, id);
     let after = Load::client(&client(&cluster), "after", 2);
     after.more_acks(50, SOON).await;

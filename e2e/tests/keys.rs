@@ -44,10 +44,7 @@ async fn cluster(lines: &[&str]) -> (Cluster, PathBuf, Vec<Tap>) {
         taps.push(cluster.add_behind_tap(Duration::ZERO, &["--keys-file", file.to_str().unwrap()]).await);
     }
     let mine = write(&cluster.folder("keys-mine"), lines);
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    cluster.settled().await;
+    cluster.start_all().await;
     let members = cluster.nodes[0].members(&cluster.http).await.unwrap().members;
     let tapped = |peer: &str| peer.parse::<SocketAddr>().is_ok_and(|peer| peer.ip() != IpAddr::V4(cluster.ip));
     assert!(members.iter().all(|member| tapped(&member.peer)), "{members:?}");
@@ -309,10 +306,7 @@ async fn writes_under_way_when_their_stream_ends_for_a_removed_key_are_acked_and
         // Nobody is elected while the leader is held up for a moment.
         cluster.add(&["--keys-file", file.to_str().unwrap(), "--election-timeout", "10s"]);
     }
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    let leader = cluster.settled().await;
+    let leader = cluster.start_all().await;
     let term = cluster.status(leader).await.term;
     let file = cluster.folder("keys-mine");
     let ring = KeyFile::new(write(&file, &[&texts[0], &texts[1]])).read().unwrap();

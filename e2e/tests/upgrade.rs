@@ -35,10 +35,7 @@ async fn old_cluster() -> Cluster {
     let mut cluster = Plan::new(3).args(&PATIENT).lay();
     cluster.run_as(old);
     cluster.registry.start().await;
-    cluster.spawn_all();
-    cluster.ready_all().await;
-    cluster.usable().await;
-    cluster.settled().await;
+    cluster.start_all().await;
     cluster
 }
 

@@ -214,25 +214,13 @@ impl Swim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swim::exchange::tests::{self as pages, identity};
     use crate::swim::{Config, Identity, Input, Snapshot, Stamp};
-    use crate::time::Wall;
 
     const ROWS: u64 = 10_000;
 
     fn now(secs: u64) -> Now {
-        let wall = Wall::from_millis(1_800_000_000_000 + secs * 1_000);
-        Now { mono: Mono::new(Duration::from_secs(secs)), wall }
-    }
-
-    fn identity(number: u64) -> Identity {
-        let [.., a, b, c] = number.to_be_bytes();
-        Identity {
-            id: Uuid::from_u128(u128::from(number)),
-            boot: number,
-            address: ([10, a, b, c], 7_000).into(),
-            metadata: Bytes::from_static(b"thirty-two bytes of description!"),
-            last_stamp: Stamp::at(now(0).wall),
-        }
+        pages::now(secs * 1_000)
     }
 
     fn seeded(number: u64, identities: &[Identity]) -> Swim {

@@ -352,4 +352,4 @@ impl Swim {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -75,10 +75,7 @@ impl World {
             }
             world.lay(machine, nodes);
         }
-        world.cluster.spawn_all();
-        world.cluster.ready_all().await;
-        world.cluster.usable().await;
-        world.cluster.settled().await;
+        world.cluster.start_all().await;
         (0..nodes).for_each(|node| world.found_at(node));
         Ok(world)
     }

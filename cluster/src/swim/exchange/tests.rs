@@ -10,11 +10,12 @@ use crate::swim::wire::{ENVELOPE_HEAD, VersionRange};
 use crate::swim::{Config, Event, Identity, Input, Snapshot, Stamp};
 use crate::time::Wall;
 
-fn now(ms: u64) -> Now {
+pub(in crate::swim) fn now(ms: u64) -> Now {
     Now { mono: Mono::new(Duration::from_millis(ms)), wall: Wall::from_millis(1_800_000_000_000 + ms) }
 }
 
-fn identity(number: u64) -> Identity {
+/// One of the size that a node of the product has.
+pub(in crate::swim) fn identity(number: u64) -> Identity {
     let [.., a, b, c] = number.to_be_bytes();
     Identity {
         id: Uuid::from_u128(u128::from(number)),

@@ -110,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
     use tempfile::TempDir;
 
-    use super::super::tests::{crashed_copy, entry, open, put};
+    use super::super::tests::{crash, entry, open, put};
     use super::super::{Entry, State};
     use super::*;
     use crate::carrier::{Carrier, Ticket};
@@ -217,14 +217,7 @@ mod tests {
                         drop(state);
                         state = open(&dir);
                     }
-                    Step::Crash => {
-                        let copy = crashed_copy(&dir);
-                        drop(state);
-                        dir = copy;
-                        state = open(&dir);
-                        let from = state.progress().borrow().applied.map_or(0, |applied| applied.index as usize + 1);
-                        state.apply(&log[from..]).unwrap();
-                    }
+                    Step::Crash => crash(&mut dir, &mut state, &log),
                     Step::Cut => {
                         let writes = batch.iter().map(|carried| write(*carried)).collect();
                         let next = entry(log.len() as u64, log.len() as u64, writes);

@@ -320,6 +320,15 @@ fn leftovers_of_other_engines_are_removed_at_the_start() {
     assert!(!dir.path().join("7").exists());
 }
 
+/// The process is killed and started over what that left, and hears again what of the log it has lost.
+pub(super) fn crash(dir: &mut TempDir, state: &mut State, log: &[Entry]) {
+    let copy = crashed_copy(dir);
+    *state = open(&copy);
+    *dir = copy;
+    let from = state.progress().borrow().applied.map_or(0, |applied| applied.index as usize + 1);
+    state.apply(&log[from..]).unwrap();
+}
+
 /// What a kill leaves: the files as the system has them, without what the process still held.
 pub(super) fn crashed_copy(dir: &TempDir) -> TempDir {
     fn copy(from: &Path, to: &Path) {
@@ -457,14 +466,7 @@ proptest! {
                     drop(state);
                     state = open(&dir);
                 }
-                Step::Crash => {
-                    let copy = crashed_copy(&dir);
-                    drop(state);
-                    dir = copy;
-                    state = open(&dir);
-                    let from = state.progress().borrow().applied.map_or(0, |applied| applied.index as usize + 1);
-                    state.apply(&log[from..]).unwrap();
-                }
+                Step::Crash => crash(&mut dir, &mut state, &log),
             }
             let next = entry(log.len() as u64, now, std::mem::take(&mut open_entry));
             log.push(next.clone());
