@@ -4,7 +4,7 @@
 //! openraft's, and one is made at a time.
 //! 1. A change that was interrupted half way is finished first.
 //! 2. A live member that does not replicate yet becomes a learner; learners that left for good, or stay dead, are forgotten.
-//! 3. A learner that has caught up becomes a voter while seats are free and no voter is dead.
+//! 3. A learner that has caught up becomes a voter while seats are free and no voter is dead: each has answered since.
 //! 4. While a voter is dead, a learner may only take its place, in one change, after `replace_after`.
 //! 5. When the wanted number of voters was lowered, and none is dead, the surplus becomes learners.
 //! 6. Who was deliberately taken out for good goes, as long as the live voters are a majority before and after.
@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) eligible: bool,
     /// For how long it has been caught up without a break; only learners.
     pub(crate) caught_up_for: Duration,
+    /// How long ago replication reached it last.
+    pub(crate) silent_for: Duration,
 }
 
 /// Whether a node lives.
@@ -137,7 +139,12 @@ fn ready(view: &View) -> Vec<(Uuid, Duration)> {
 }
 
 fn promote(view: &View, seats: usize) -> Option<Change> {
-    let ready = ready(view);
+    // A voter that has just died still counts as alive. Who came back in its place, with an empty disk, would get a seat beside it, and the dead
+    // one would keep its own for good.
+    let others = view.voters.iter().filter(|id| **id != view.leader).filter_map(|id| view.nodes.get(id));
+    let silence = others.map(|voter| voter.silent_for).max().unwrap_or_default();
+    let mut ready = ready(view);
+    ready.retain(|(_, since)| *since >= silence);
     let mut count = ready.len().min(seats);
     let would_be_even = (view.voters.len() + count).is_multiple_of(2);
     if would_be_even && count > 0 {
@@ -193,7 +200,12 @@ pub(crate) fn may_leave(voters: &BTreeSet<Uuid>, live: &BTreeSet<Uuid>, out: Uui
 mod tests {
     use super::*;
 
-    const ALIVE: Node = Node { life: Life::Alive, eligible: true, caught_up_for: Duration::from_secs(60) };
+    const ALIVE: Node = Node {
+        life: Life::Alive,
+        eligible: true,
+        caught_up_for: Duration::from_secs(60),
+        silent_for: Duration::from_millis(50),
+    };
 
     fn id(n: u128) -> Uuid {
         Uuid::from_u128(n)
@@ -257,6 +269,17 @@ mod tests {
         let mut last_seat = view(&[1, 2, 3, 4], &[5, 6], &[]);
         last_seat.nodes.insert(id(5), Node { caught_up_for: Duration::from_secs(61), ..ALIVE });
         assert_eq!(next_change(&last_seat), set_voters(&[1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn who_comes_as_a_voter_dies_waits_until_that_shows() {
+        let mut view = view(&[1, 2, 3, 4], &[5], &[]);
+        let (came, died) = (Duration::from_millis(300), Duration::from_millis(700));
+        view.nodes.insert(id(5), Node { caught_up_for: came, ..ALIVE });
+        view.nodes.insert(id(4), Node { silent_for: died, ..ALIVE });
+        assert_eq!(next_change(&view), None);
+        view.nodes.insert(id(4), Node { silent_for: came, ..ALIVE });
+        assert_eq!(next_change(&view), set_voters(&[1, 2, 3, 4, 5]), "it has answered since");
     }
 
     #[test]

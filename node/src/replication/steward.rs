@@ -86,9 +86,9 @@ fn look(means: &Means, memory: &mut Memory) -> View {
         let replication = metrics.replication.as_ref()?;
         replication.get(&NodeId(*id)).copied().flatten().map(|log_id| log_id.index)
     };
-    let reached = |id: &Uuid| {
+    let silent_for = |id: &Uuid| {
         let heartbeat = metrics.heartbeat.as_ref().and_then(|heartbeat| heartbeat.get(&NodeId(*id)).copied().flatten());
-        heartbeat.is_some_and(|at| at.elapsed() < REACHED)
+        heartbeat.map_or(Duration::MAX, |at| at.elapsed())
     };
     let learners = membership.learner_ids().map(Uuid::from);
     let learners: BTreeMap<Uuid, Option<u64>> =
@@ -109,7 +109,8 @@ fn look(means: &Means, memory: &mut Memory) -> View {
         // Of a voter only replication's word counts: gossip takes seconds to notice a death, and a vote given away meanwhile is
         // one too many for good.
         let gossip_says = !voters.contains(&id) && entry.is_some_and(|entry| entry.state == MemberState::Alive);
-        let alive = id == means.me.0 || reached(&id) || gossip_says;
+        let silent_for = silent_for(&id);
+        let alive = id == means.me.0 || silent_for < REACHED || gossip_says;
         let gone = entry.is_none_or(|entry| !entry.state.is_live());
         let life = if alive {
             memory.dead.remove(&id);
@@ -126,7 +127,7 @@ fn look(means: &Means, memory: &mut Memory) -> View {
         // gossip says of a voter, it does not cost it its vote.
         let eligible = !removed && (voters.contains(&id) || !elsewhere && (learners.contains_key(&id) || !duplicate));
         let caught_up_for = memory.caught_up.get(&id).map_or(Duration::ZERO, |since| now.duration_since(*since));
-        nodes.insert(id, policy::Node { life, eligible, caught_up_for });
+        nodes.insert(id, policy::Node { life, eligible, caught_up_for, silent_for });
     }
     View {
         leader: means.me.0,
