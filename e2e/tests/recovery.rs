@@ -1,11 +1,13 @@
 //! The disks of a majority are gone for good: what is left goes on when a person says so, and nothing that comes back does harm.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use muster_client::api::cluster::MemberState;
 use muster_client::api::registry::Clusters;
-use muster_e2e::cli::{Said, run};
+use muster_e2e::cli::{Said, muster, run};
 use muster_e2e::cluster::SOON;
 use muster_e2e::folder::copy;
 use muster_e2e::{Cluster, Load, Plan, eventually};
@@ -214,4 +216,62 @@ async fn of_two_that_survive_of_five_the_one_with_the_newer_log_is_told_by_a_loo
         (cluster.copy_of(behind, "later/").await.len() == 20).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_with_keys_goes_on_from_one_disk_with_the_same_keys_and_no_others() {
+    let mut cluster = Plan::new(0).expect(3).lay();
+    cluster.registry.start().await;
+    let [file, stranger] = ["keys", "other-keys"].map(|name| cluster.folder(name));
+    for file in [&file, &stranger] {
+        std::fs::write(file, muster(&["keys", "generate"]).await.exits(0).line()).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for _ in 0..3 {
+        cluster.add(&["--keys-file", file.to_str().unwrap()]);
+    }
+    let leader = cluster.start_all().await;
+    for n in 0..20 {
+        assert_eq!(put(&cluster, leader, &format!("sealed/{n}"), "10s").await.0, 201);
+    }
+    cluster.same_everywhere("sealed/").await;
+    let (survivor, old) = ((leader + 1) % 3, cluster_id(&cluster, leader).await.to_string());
+    let lost = [leader, (leader + 2) % 3];
+    cluster.nodes[survivor].kill();
+    let dir = cluster.nodes[survivor].dir().to_owned();
+    let said = recover(&dir, &["--confirm", &old]).await.exits(1);
+    assert!(said.err.contains("somebody answers at"), "keys hide no survivor: {}", said.err);
+    for node in lost {
+        cluster.nodes[node].kill();
+        cluster.nodes[node].wipe();
+    }
+    recover(&dir, &["--confirm", &old]).await.exits(0);
+    cluster.nodes[survivor].start().await;
+    cluster.usable().await;
+    for node in lost {
+        cluster.nodes[node].start().await;
+    }
+    cluster.settled().await;
+    assert_eq!(cluster.same_everywhere("sealed/").await.len(), 20);
+    // Who has other keys is no member of this one either.
+    let other = cluster.add(&["--keys-file", stranger.to_str().unwrap()]);
+    cluster.nodes[other].spawn();
+    eventually("it is dropped, and that is said", SOON, async || {
+        let metrics = cluster.http.get(cluster.nodes[survivor].url("/metrics")).ok().await.text();
+        let dropped =
+            metrics.lines().find(|line| line.starts_with("muster_gossip_dropped_total{reason=\"unknown_key\"}"))?;
+        (!dropped.ends_with(" 0")).then_some(())
+    })
+    .await;
+    assert_eq!(
+        cluster.nodes[survivor]
+            .members(&cluster.http)
+            .await
+            .unwrap()
+            .members
+            .iter()
+            .filter(|member| member.state == MemberState::Alive)
+            .count(),
+        3
+    );
 }
