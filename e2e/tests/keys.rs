@@ -321,8 +321,14 @@ async fn writes_under_way_when_their_stream_ends_for_a_removed_key_are_acked_and
         tokio::spawn(cluster.http.put(url, n.to_string()).query("timeout", "15s").within(SOON).send())
     };
     let under_way: Vec<_> = (0..40).map(write).collect();
-    // Each is with its node in much less, and on its way from there.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    for node in &followers {
+        eventually("its node has taken each, and carries it", SOON, async || {
+            let metrics = cluster.http.get(cluster.nodes[*node].url("/metrics")).ok().await.text();
+            // 20 writes and this question.
+            metrics.lines().any(|line| line == "muster_http_in_flight 21").then_some(())
+        })
+        .await;
+    }
     let peer = cluster.nodes[followers[0]].peer();
     let request = KeyRequest::Change(Change::Remove(names[0]));
     let removal = tokio::spawn(async move { ask(peer, "muster", &ring, &request, SOON).await });
