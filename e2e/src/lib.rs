@@ -16,6 +16,7 @@
 
 pub mod binaries;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod drive;

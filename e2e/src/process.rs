@@ -34,6 +34,7 @@ pub struct Process {
     env: Vec<(String, String)>,
     netns: Option<String>,
     has_children: bool,
+    left_behind: Vec<String>,
     child: Option<Child>,
     log: Log,
     /// Where the current run's lines begin.
@@ -51,7 +52,19 @@ impl Process {
     pub fn new(name: impl Into<String>, program: PathBuf, args: impl IntoIterator<Item = String>) -> Self {
         let log = Log { lines: Arc::default(), since: Instant::now() };
         let (args, name) = (args.into_iter().collect(), name.into());
-        Self { name, program, args, env: Vec::new(), netns: None, has_children: false, child: None, log, run_starts: 0 }
+        let (env, left_behind) = (Vec::new(), Vec::new());
+        Self {
+            name,
+            program,
+            args,
+            env,
+            netns: None,
+            has_children: false,
+            left_behind,
+            child: None,
+            log,
+            run_starts: 0,
+        }
     }
 
     /// With an environment variable more.
@@ -69,6 +82,12 @@ impl Process {
     /// That ends its own children when it is told to stop, and could not if it were killed.
     pub fn with_children(mut self) -> Self {
         self.has_children = true;
+        self
+    }
+
+    /// That leaves a file behind, which is removed when it has ended. `{}` stands for its id.
+    pub fn leaving(mut self, path: &str) -> Self {
+        self.left_behind.push(path.to_owned());
         self
     }
 
@@ -93,6 +112,7 @@ impl Process {
     /// When it runs already or cannot be started.
     pub fn spawn(&mut self) {
         assert!(!self.is_running(), "{} runs already", self.name);
+        self.tidy();
         let mut command = match &self.netns {
             // `ip netns exec` replaces itself by the program, so the process id is the program's.
             Some(namespace) => {
@@ -162,6 +182,7 @@ impl Process {
     pub async fn wait(&mut self, within: Duration) -> ExitStatus {
         match until(within, async || self.exited()).await {
             Some(status) => {
+                self.tidy();
                 self.child = None;
                 status
             }
@@ -179,7 +200,18 @@ impl Process {
     /// SIGKILL, and waits for the end, which is at once.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
-        self.child.take().expect("it runs").wait().expect("wait for a child");
+        self.child.as_mut().expect("it runs").wait().expect("wait for a child");
+        self.tidy();
+        self.child = None;
+    }
+
+    /// Removes what the process has left behind.
+    fn tidy(&self) {
+        let Some(child) = &self.child else { return };
+        for path in &self.left_behind {
+            // It may have removed it itself.
+            let _ = std::fs::remove_file(path.replace("{}", &child.id().to_string()));
+        }
     }
 
     /// SIGTERM, and waits for the end.
@@ -257,11 +289,12 @@ impl Drop for Process {
                 thread::sleep(Duration::from_millis(10));
             }
         }
-        if let Some(mut child) = self.child.take() {
+        if let Some(child) = &mut self.child {
             // SIGKILL ends a stopped process as well.
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.tidy();
         if thread::panicking() {
             let shown = std::env::var("MUSTER_E2E_LOG_LINES").ok().and_then(|n| n.parse().ok()).unwrap_or(SHOWN);
             let lines = self.log.lines();
