@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use muster_e2e::clock::Clock;
 use muster_e2e::disk::Disk;
 use muster_e2e::netns::Net;
 use muster_e2e::torture::{Control, Plan, run};
@@ -39,6 +40,15 @@ async fn nothing_acknowledged_is_lost_when_processes_die_and_sleep() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_network_is_in_parts() {
     torture(2, &["alone", "halves", "one-way", "lossy", "gossip-cut"], false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_clocks_are_wrong() {
+    if let Err(why) = Clock::library() {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    torture(7, &["clock-jump", "clock-far", "clock-strobe-all", "clock-drift"], false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

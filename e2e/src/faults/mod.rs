@@ -5,6 +5,10 @@ mod alone;
 mod amid_loss;
 mod blackout;
 mod bridge;
+mod clock_drift;
+mod clock_far;
+mod clock_jump;
+mod clock_strobe;
 mod cut_file;
 mod cut_off;
 mod doubled;
@@ -63,6 +67,28 @@ pub type Strikes<'a> = Pin<Box<dyn Future<Output = Result<Struck, String>> + 'a>
 /// What does it.
 type Strike = fn(&mut World, Duration) -> Strikes<'_>;
 
+/// What a fault takes beside nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing more.
+    Nodes,
+    /// Nodes with disks of the harness's own.
+    Disks,
+    /// Nodes with clocks of their own.
+    Clocks,
+}
+
+/// What there is to do faults with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Means {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Whether they have disks of the harness's own.
+    pub disks: bool,
+    /// Whether they have clocks of their own.
+    pub clocks: bool,
+}
+
 /// A fault.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
@@ -70,22 +96,26 @@ pub struct Fault {
     pub name: &'static str,
     /// How many nodes it takes at least.
     pub nodes: usize,
-    /// Whether it takes nodes with disks of the harness's own.
-    pub disks: bool,
+    /// What it takes beside nodes.
+    pub takes: Takes,
     /// Does it, for so long, and takes it away again.
     pub strike: fn(&mut World, Duration) -> Strikes<'_>,
 }
 
 const fn fault(name: &'static str, nodes: usize, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
-    Fault { name, nodes, disks: false, strike }
+    Fault { name, nodes, takes: Takes::Nodes, strike }
 }
 
 const fn on_disk(name: &'static str, nodes: usize, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
-    Fault { disks: true, ..fault(name, nodes, strike) }
+    Fault { takes: Takes::Disks, ..fault(name, nodes, strike) }
+}
+
+const fn by_clock(name: &'static str, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
+    Fault { takes: Takes::Clocks, ..fault(name, 1, strike) }
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 39] = [
+pub const FAULTS: [Fault; 46] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -125,24 +155,40 @@ pub const FAULTS: [Fault; 39] = [
     on_disk("flipped-bit", 3, flipped_bit::strike),
     on_disk("rot", 3, rot::strike),
     on_disk("cut-file", 3, cut_file::strike),
+    by_clock("clock-jump", clock_jump::strike),
+    by_clock("clock-jump-all", clock_jump::strike_all),
+    by_clock("clock-far", clock_far::strike),
+    by_clock("clock-strobe", clock_strobe::strike),
+    by_clock("clock-strobe-all", clock_strobe::strike_all),
+    by_clock("clock-drift", clock_drift::strike),
+    by_clock("clock-drift-all", clock_drift::strike_all),
 ];
 
-/// The faults of these names, or all that so many nodes, with disks of their own or without, can have when there are none.
+impl Means {
+    /// What is missing for a fault.
+    fn lack(&self, fault: &Fault) -> Option<String> {
+        match fault.takes {
+            _ if fault.nodes > self.nodes => Some(format!("{} nodes", fault.nodes)),
+            Takes::Disks if !self.disks => Some("disks of the harness's own".to_owned()),
+            Takes::Clocks if !self.clocks => Some("nodes with clocks of their own".to_owned()),
+            Takes::Nodes | Takes::Disks | Takes::Clocks => None,
+        }
+    }
+}
+
+/// The faults of these names, or all that can be done with what there is when there are none.
 ///
 /// # Errors
-/// When a name is not known, or takes more nodes, or disks.
-pub fn chosen(names: &[String], nodes: usize, disks: bool) -> Result<Vec<Fault>, String> {
+/// When a name is not known, or takes more than there is.
+pub fn chosen(names: &[String], means: Means) -> Result<Vec<Fault>, String> {
     if names.is_empty() {
-        return Ok(FAULTS.into_iter().filter(|fault| fault.nodes <= nodes && fault.disks <= disks).collect());
+        return Ok(FAULTS.into_iter().filter(|fault| means.lack(fault).is_none()).collect());
     }
     let named = |name: &String| {
         let found = FAULTS.into_iter().find(|fault| fault.name == name);
         let known = || FAULTS.map(|fault| fault.name).join(", ");
         let found = found.ok_or_else(|| format!("there is no fault {name}; there are: {}", known()))?;
-        if found.disks && !disks {
-            return Err(format!("{name} takes disks of the harness's own"));
-        }
-        (found.nodes <= nodes).then_some(found).ok_or_else(|| format!("{name} takes {} nodes", found.nodes))
+        means.lack(&found).map_or(Ok(found), |lack| Err(format!("{name} takes {lack}")))
     };
     names.iter().map(named).collect()
 }
@@ -179,10 +225,12 @@ mod tests {
 
     #[test]
     fn names_are_found_once_and_others_are_refused() {
-        assert_eq!(chosen(&["kill".to_owned()], 3, false).map(|found| found.len()), Ok(1));
-        assert!(chosen(&["kil".to_owned()], 3, false).is_err());
-        assert!(chosen(&["ring".to_owned()], 3, false).is_err(), "takes four");
-        assert!(chosen(&["blackout".to_owned()], 3, false).is_err(), "takes disks");
+        let chosen = |name: &str| chosen(&[name.to_owned()], Means { nodes: 3, disks: false, clocks: false });
+        assert_eq!(chosen("kill").map(|found| found.len()), Ok(1));
+        assert!(chosen("kil").is_err());
+        assert!(chosen("ring").is_err(), "takes four");
+        assert!(chosen("blackout").is_err(), "takes disks");
+        assert!(chosen("clock-jump").is_err(), "takes clocks");
         for fault in FAULTS {
             assert_eq!(FAULTS.iter().filter(|other| other.name == fault.name).count(), 1, "{}", fault.name);
         }

@@ -15,7 +15,8 @@ use super::record::{Record, Recorder, Strike};
 use super::script::{Hand, Script};
 use super::watch::watch;
 use super::world::World;
-use crate::faults::{self, Fault};
+use crate::clock::Clock;
+use crate::faults::{self, Fault, Means};
 use crate::judges::live::RESUMES_WITHIN;
 use crate::judges::{self, Violation};
 
@@ -57,8 +58,18 @@ pub struct Report {
 /// # Errors
 /// When this machine does not let us, or a fault is not known. One that did not happen ends the run and is in the report.
 pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Report, String> {
-    let catalogue = faults::chosen(&plan.faults, plan.nodes, plan.disks)?;
+    let library = Clock::library();
+    let means = Means { nodes: plan.nodes, disks: plan.disks, clocks: library.is_ok() };
+    // Before anything is started: a name that is not known needs no cluster.
+    faults::chosen(&plan.faults, means).map_err(|why| with_reason(why, &library))?;
     let mut world = World::new(plan.nodes, plan.seed, plan.disks).await?;
+    let clocks = library.and_then(|path| world.hooked().map(|()| path));
+    match &clocks {
+        Ok(path) => tell(&format!("every node goes by a clock of its own ({})", path.display())),
+        Err(why) => tell(&format!("{why}: clocks are left as they are")),
+    }
+    let means = Means { clocks: clocks.is_ok(), ..means };
+    let catalogue = faults::chosen(&plan.faults, means).map_err(|why| with_reason(why, &clocks))?;
     if plan.control == Some(Control::Unsynced) {
         world.disk(0)?;
         world.disks.iter().for_each(|disk| disk.trouble(|trouble| trouble.lies = true));
@@ -103,6 +114,11 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
     tell(&record.counts());
     violations.extend(judges::judge(&record));
     Ok(Report { record, violations, logs })
+}
+
+/// Why a fault cannot be had, and, if that is so, why there are no clocks.
+fn with_reason(why: String, clocks: &Result<PathBuf, String>) -> String {
+    clocks.as_ref().map_or_else(|no_clocks| format!("{why}; {no_clocks}"), |_| why.clone())
 }
 
 /// What the judges say of a run that goes on who do not mind that writes under way are not in its record yet.

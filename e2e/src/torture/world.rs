@@ -14,6 +14,7 @@ use super::client::{Addresses, Way, Worker, found_on};
 use super::operation::{Call, Condition, Seen};
 use super::record::{Copy, Recorder};
 use super::script::Hand;
+use crate::clock::Clock;
 use crate::cluster::SOON;
 use crate::disk::{Disk, Lost, Trouble};
 use crate::netns::Net;
@@ -35,6 +36,8 @@ pub struct World {
     pub cluster: Cluster,
     /// The nodes' disks, by their numbers, when they have disks of their own.
     pub disks: Vec<Disk>,
+    /// The nodes' clocks, by their numbers, where there is a library for that.
+    clocks: Vec<Clock>,
     /// Draws what faults meet.
     pub chance: StdRng,
     /// For plain questions.
@@ -61,6 +64,7 @@ impl World {
             net,
             cluster,
             disks: Vec::new(),
+            clocks: Vec::new(),
             // Other draws than the clients'.
             chance: StdRng::seed_from_u64(seed.rotate_left(32)),
             http: Http::default(),
@@ -88,7 +92,12 @@ impl World {
         let host = IpAddr::V4(self.net.address(machine));
         // A folder on the disk, so that it can be removed.
         let folder = self.disks.get(machine).map_or_else(|| self.cluster.folder(&name), |disk| disk.path().join(&name));
-        let node = Node::new(&name, &folder, args.map(str::to_owned)).on(self.net.namespace(machine), host);
+        let mut node = Node::new(&name, &folder, args.map(str::to_owned)).on(self.net.namespace(machine), host);
+        // Not in the node's folder, which is wiped now and then.
+        if let Ok(clock) = Clock::new(&self.cluster.folder(&format!("{name}.clock"))) {
+            node.process = clock.given_to(node.process);
+            self.clocks.push(clock);
+        }
         self.cluster.nodes.push(node);
     }
 
@@ -106,6 +115,7 @@ impl World {
                 node.kill();
             }
             node.wipe();
+            self.clocks.truncate(self.cluster.nodes.len());
             self.addresses.keep(self.cluster.nodes.len());
         }
     }
@@ -121,6 +131,25 @@ impl World {
     /// When it has none of its own.
     pub fn disk(&self, node: usize) -> Result<&Disk, String> {
         self.disks.get(node).ok_or_else(|| "this node has no disk of its own".to_owned())
+    }
+
+    /// A node's clock.
+    ///
+    /// # Errors
+    /// When it goes by the machine's.
+    pub fn clock(&self, node: usize) -> Result<&Clock, String> {
+        self.clocks.get(node).ok_or_else(|| "this node has no clock of its own".to_owned())
+    }
+
+    /// Whether every node goes by a clock of its own.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn hooked(&self) -> Result<(), String> {
+        let hooked = |node: usize| self.clock(node).is_ok_and(|clock| clock.is_in(&self.cluster.nodes[node].process));
+        let without = self.all().into_iter().find(|node| !hooked(*node));
+        without
+            .map_or(Ok(()), |node| Err(format!("{} takes no library (is it linked statically?)", self.names(&[node]))))
     }
 
     /// A node's process dies with its machine's power: what it had not synced is gone, or with `torn` there in part.
