@@ -6,11 +6,12 @@
 #![expect(clippy::print_stdout, reason = "a benchmark is a program for a terminal")]
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use muster_e2e::gossip::page::{self, times};
 use muster_e2e::gossip::real::{Agents, Load};
 use muster_e2e::gossip::simulated::Members;
 use muster_e2e::gossip::{Detection, Settings, Wrongs};
