@@ -74,6 +74,7 @@ pub fn collect(metrics: &Metrics, into: &mut Text) {
         ("socket_full", metrics.datagrams_dropped),
         ("socket_error", metrics.datagram_errors),
         ("malformed", swim.malformed),
+        ("damaged", swim.damaged + metrics.streams_damaged),
         ("other_cluster", swim.foreign_cluster + metrics.refused_other_cluster),
         ("unsealed", swim.unsealed + metrics.streams_unsealed),
         ("unknown_key", swim.unknown_keys + metrics.streams_unknown_key),

@@ -25,7 +25,7 @@ use super::{
     exchange::{self, Incoming, OUTGOING},
     key_request::KeyService,
     options::Limits,
-    sealed::{self, HandshakeError, Heard},
+    sealed::{self, Channel, HandshakeError, Heard},
     stream::{Leash, PeerStream, prepare},
 };
 use crate::{
@@ -178,7 +178,9 @@ impl Acceptor {
             }
             Ok(Err(Unheard::Unsealed)) => return self.counters.streams_unsealed.add(1),
             Ok(Err(Unheard::Seal(HandshakeError::UnknownKey))) => return self.counters.streams_unknown_key.add(1),
-            Ok(Err(Unheard::Seal(HandshakeError::BadSeal))) => return self.counters.streams_bad_seal.add(1),
+            Ok(Err(Unheard::Seal(HandshakeError::BadSeal | HandshakeError::Damaged))) => {
+                return self.counters.streams_bad_seal.add(1);
+            }
             Ok(Err(Unheard::Seal(HandshakeError::OtherCluster))) => return self.counters.refused_other_cluster.add(1),
             Err(_) => return self.counters.prefaces_late.add(1),
         };
@@ -282,6 +284,7 @@ impl Acceptor {
                         self.keys.dialler.keys.leash(entry)
                     }
                 };
+                let channel = channel.or_else(|| Channel::summed(version, &self.counters));
                 Some(PeerStream::new(tcp, channel, leash, (preface.sender, from, version)))
             }
             (Ok(Ok(_)), Err(_)) => None,

@@ -182,14 +182,15 @@ impl Cluster {
         let (exchange_timeout, seed_interval) = (config.exchange_timeout, config.seed_interval / 4);
         let identity = Identity { id, boot, address, metadata, last_stamp };
         let swim = Swim::new(config, identity, world::random(), clock.now())?;
+        let counters = Arc::new(Counters::default());
         let dialler = Dialler {
             cluster: swim.cluster_hash(),
             me: id,
             connect_timeout: limits.connect_timeout,
             handshake_timeout: limits.handshake_timeout,
             keys: Arc::clone(&keys),
+            counters: Arc::clone(&counters),
         };
-        let counters = Arc::new(Counters::default());
         let stopping = Arc::new(AtomicBool::new(false));
 
         let (commands, command_queue) = mpsc::channel(limits.commands);

@@ -79,6 +79,8 @@ counters! {
     streams_unknown_key,
     /// Connections closed because their seal is broken, or repeats an earlier one.
     streams_bad_seal,
+    /// Streams that ended since something on them was changed on its way.
+    streams_damaged,
     /// Requests about the keys that were served.
     key_requests,
     /// Streams refused: of another cluster.

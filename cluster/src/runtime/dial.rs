@@ -9,8 +9,9 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
+    counters::Counters,
     key_chain::KeyChain,
-    sealed,
+    sealed::{self, Channel},
     stream::{PeerStream, prepare},
 };
 use crate::keyring::{EntryName, Key};
@@ -154,6 +155,7 @@ pub(super) struct Dialler {
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) keys: Arc<KeyChain>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Dialler {
@@ -215,11 +217,9 @@ impl Dialler {
             (Ok(_), Some(expected)) if expected != by => {
                 Err(OpenError::WrongMember { address, expected, answered: by })
             }
-            (Ok(version), _) if version < preface.versions.min || version > preface.versions.max => {
-                Err(OpenError::NotAMember { address, source: PrefaceError::Malformed })
-            }
             (Ok(version), _) => {
                 let leash = self.keys.leash(key.map_or(EntryName::Plain, |key| EntryName::Key(key.name())));
+                let channel = channel.or_else(|| Channel::summed(version, &self.counters));
                 Ok(PeerStream::new(tcp, channel, leash, (by, address, version)))
             }
         }

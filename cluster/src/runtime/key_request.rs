@@ -98,6 +98,7 @@ pub async fn ask(
         connect_timeout: limits.connect_timeout,
         handshake_timeout: limits.handshake_timeout,
         keys: Arc::new(KeyChain::new(keys.clone(), None)),
+        counters: Arc::default(),
     };
     let mut failed = AskError::NoKey;
     for key in keys.keys() {

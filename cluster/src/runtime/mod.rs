@@ -22,6 +22,7 @@ mod cluster;
 mod counters;
 mod dial;
 mod exchange;
+mod guard;
 mod key_chain;
 mod key_request;
 mod options;

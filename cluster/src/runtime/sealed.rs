@@ -12,6 +12,8 @@
 //! ephemeral keys of both sides make session keys that the cluster's key alone does not give away, not even afterwards. Each direction
 //! has its own key and counts its records, so what is repeated, left out, cut off, reordered or sent back to where it came from does not
 //! open.
+//!
+//! Streams that are not sealed have no handshake but the prefaces, and the same records with sums instead of seals (`guard`), since version 3.
 
 use std::{
     io::{self, IoSlice},
@@ -20,12 +22,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use snow::{Builder, HandshakeState, StatelessTransportState};
+use snow::{Builder, HandshakeState};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::{counters::Counters, guard::Guard};
 use crate::{
     keyring::{Key, KeyName},
-    swim::wire::{Answer, ClusterHash, Preface},
+    swim::wire::{Answer, ClusterHash, Preface, SUMS_SINCE},
 };
 
 /// `MSTS`, as `MSTR` at the head of streams that are not sealed.
@@ -43,8 +46,6 @@ const SECOND: usize = EPHEMERAL + Answer::LEN + TAG;
 const LENGTH: usize = 2;
 /// Longest record: what its length can say, and what Noise allows.
 const RECORD: usize = 65_535;
-/// Most bytes of a caller's in one record.
-const ROOM: usize = RECORD - TAG;
 /// First size of a reader's buffer; it grows when a record is longer.
 const INBOX: usize = 16 * 1024;
 
@@ -59,6 +60,8 @@ pub(super) enum HandshakeError {
     UnknownKey,
     #[error("the seal is broken")]
     BadSeal,
+    #[error("what is on it was changed on its way")]
+    Damaged,
 }
 
 impl From<HandshakeError> for io::Error {
@@ -166,13 +169,18 @@ pub(super) struct Channel {
 
 impl Channel {
     fn of(noise: HandshakeState) -> Result<Self, HandshakeError> {
-        Ok(Self::with(Arc::new(noise.into_stateless_transport_mode().map_err(bad_seal)?)))
+        Ok(Self::with(Guard::Seal(Arc::new(noise.into_stateless_transport_mode().map_err(bad_seal)?))))
     }
 
-    /// Whose keys are agreed, before the first record.
-    fn with(noise: Arc<StatelessTransportState>) -> Self {
+    /// Of a stream that is not sealed, if both ends know of sums.
+    pub(super) fn summed(version: u8, counters: &Arc<Counters>) -> Option<Self> {
+        (version >= SUMS_SINCE).then(|| Self::with(Guard::Sum(Arc::clone(counters))))
+    }
+
+    /// Before the first record.
+    fn with(guard: Guard) -> Self {
         let sealer = Sealer {
-            noise: Arc::clone(&noise),
+            guard: guard.clone(),
             next: 0,
             out: Vec::new(),
             written: 0,
@@ -181,7 +189,7 @@ impl Channel {
             ended: false,
         };
         let opener =
-            Opener { noise, next: 0, inbox: Vec::new(), from: 0, to: 0, plain: Vec::new(), given: 0, ended: false };
+            Opener { guard, next: 0, inbox: Vec::new(), from: 0, to: 0, plain: Vec::new(), given: 0, ended: false };
         Self { sealer, opener }
     }
 }
@@ -189,7 +197,7 @@ impl Channel {
 /// Writes records.
 #[derive(Debug)]
 pub(super) struct Sealer {
-    noise: Arc<StatelessTransportState>,
+    guard: Guard,
     next: u64,
     /// Sealed and not yet written: at most one record, and the end behind it.
     out: Vec<u8>,
@@ -202,13 +210,23 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
+    /// Whether nobody else can read what it writes.
+    pub(super) const fn hides(&self) -> bool {
+        matches!(self.guard, Guard::Seal(_))
+    }
+
+    /// Most bytes of a caller's in one record.
+    const fn room(&self) -> usize {
+        RECORD - self.guard.len()
+    }
+
     fn seal(&mut self, bytes: &[u8]) -> io::Result<()> {
         let begin = self.out.len();
-        let length = bytes.len() + TAG;
+        let length = bytes.len() + self.guard.len();
         self.out.resize(begin + LENGTH + length, 0);
         let (head, body) = self.out[begin..].split_at_mut(LENGTH);
         head.copy_from_slice(&u16::try_from(length).map_err(io::Error::other)?.to_le_bytes());
-        self.noise.write_message(self.next, bytes, body).map_err(io::Error::other)?;
+        self.guard.close(self.next, bytes, body)?;
         self.next += 1;
         Ok(())
     }
@@ -243,12 +261,12 @@ impl Sealer {
             let mut filled = slices.iter().filter(|slice| !slice.is_empty());
             match (filled.next(), filled.next()) {
                 (Some(only), None) => {
-                    let bytes = &only[..only.len().min(ROOM)];
+                    let bytes = &only[..only.len().min(self.room())];
                     self.seal(bytes)?;
                     self.taken = bytes.len();
                 }
                 _ => {
-                    let bytes = gather(slices, ROOM);
+                    let bytes = gather(slices, self.room());
                     self.seal(&bytes)?;
                     self.taken = bytes.len();
                 }
@@ -296,7 +314,9 @@ impl Sealer {
     fn end(&mut self) -> io::Result<()> {
         if !self.ended {
             self.ended = true;
-            self.seal(&[])?;
+            if self.guard.ends_with_a_record() {
+                self.seal(&[])?;
+            }
         }
         Ok(())
     }
@@ -320,7 +340,7 @@ fn gather(slices: &[IoSlice<'_>], at_most: usize) -> Vec<u8> {
 /// Reads records.
 #[derive(Debug)]
 pub(super) struct Opener {
-    noise: Arc<StatelessTransportState>,
+    guard: Guard,
     next: u64,
     inbox: Vec<u8>,
     /// What has arrived and is not yet opened is `inbox[from..to]`.
@@ -334,12 +354,12 @@ pub(super) struct Opener {
 
 impl Opener {
     fn open(&mut self, record: &[u8]) -> io::Result<()> {
-        let length = record.len().checked_sub(TAG).ok_or(HandshakeError::BadSeal)?;
+        let length = record.len().checked_sub(self.guard.len()).ok_or_else(|| self.guard.broken())?;
         self.plain.resize(length, 0);
         self.given = 0;
-        self.noise.read_message(self.next, record, &mut self.plain).map_err(bad_seal)?;
+        self.guard.open(self.next, record, &mut self.plain)?;
         self.next += 1;
-        self.ended = length == 0;
+        self.ended = length == 0 && self.guard.ends_with_a_record();
         Ok(())
     }
 
@@ -360,7 +380,7 @@ impl Opener {
         opened.map(|()| true)
     }
 
-    /// An end without its record is an error: somebody cut the stream.
+    /// An end without its record is an error: somebody cut the stream. (With sums, an end within a record.)
     pub(super) fn poll_read<R: AsyncRead + Unpin>(
         &mut self,
         tcp: &mut R,
@@ -391,6 +411,7 @@ impl Opener {
             let mut arriving = ReadBuf::new(&mut self.inbox[self.to..]);
             ready!(Pin::new(&mut *tcp).poll_read(context, &mut arriving))?;
             match arriving.filled().len() {
+                0 if self.to == 0 && !self.guard.ends_with_a_record() => return Poll::Ready(Ok(())),
                 0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 n => self.to += n,
             }

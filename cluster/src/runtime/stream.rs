@@ -1,7 +1,8 @@
 //! A stream to another member, once the prefaces have been exchanged.
 //!
 //! It carries bytes both ways and says who is at the other end and in which version they talk. Where the members have keys, the bytes
-//! are sealed on their way (`sealed`), and the stream ends when its key is taken out of the ring; its users need not know.
+//! are sealed on their way (`sealed`), and the stream ends when its key is taken out of the ring; where they have none, there are sums against bits
+//! that flip. Its users need not know.
 
 use std::{
     io::{self, IoSlice},
@@ -144,7 +145,7 @@ impl PeerStream {
 
     /// Whether it is sealed: then both ends hold the same key.
     pub fn is_sealed(&self) -> bool {
-        self.sealer.is_some()
+        self.sealer.as_ref().is_some_and(|sealer| sealer.hides())
     }
 
     /// The two directions, to be used by two tasks. Dropping the writer ends that direction.

@@ -177,6 +177,7 @@ impl Swim {
             Err(Unopened::UnknownKey) => self.stats.unknown_keys += 1,
             Err(Unopened::BadSeal) => self.stats.bad_seals += 1,
             Err(Unopened::Replayed) => self.stats.replayed += 1,
+            Err(Unopened::Damaged) => self.stats.damaged += 1,
         }
         None
     }

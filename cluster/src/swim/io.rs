@@ -189,6 +189,8 @@ pub struct Stats {
     pub malformed: u64,
     /// Packets and frames of a cluster with another name.
     pub foreign_cluster: u64,
+    /// Packets dropped because they were changed on their way: their sums say so.
+    pub damaged: u64,
     /// Packets dropped because they are not sealed.
     pub unsealed: u64,
     /// Packets dropped because they are sealed with a key that we do not have.

@@ -1,7 +1,7 @@
 //! Sealing of packets: what a datagram goes through on its way out and in when there are keys.
 //!
 //! ```text
-//!   head 12 | sender, messages ...                               plain
+//!   head 12 | sender 16 | sum 7 | messages ...                   plain: see `wire::sum`
 //!   head 12 | key name 8 | nonce 24 | sender, messages ... | tag 16    sealed: flag 1; bound: flag 2 as well
 //! ```
 //!
@@ -25,7 +25,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use uuid::Uuid;
 
 use super::seen::Seen;
-use super::wire::{FLAG_BOUND, FLAG_SEALED, PACKET_HEAD, SEAL_OVERHEAD, carries_payload};
+use super::wire::{FLAG_BOUND, FLAG_SEALED, PACKET_HEAD, SEAL_OVERHEAD, carries_payload, sum};
 use crate::keyring::{KeyName, Keyring};
 
 /// Starts of senders whose packets are told apart: twice the largest cluster that the protocol is meant for. A packet of the sender
@@ -37,6 +37,7 @@ const TAG: usize = 16;
 const SEALED_HEAD: usize = PACKET_HEAD + KeyName::LEN + NONCE;
 
 const _: () = assert!(KeyName::LEN + NONCE + TAG == SEAL_OVERHEAD);
+const _: () = assert!(sum::SUM_LEN <= SEAL_OVERHEAD);
 
 /// Why a packet was not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(super) enum Unopened {
     BadSeal,
     /// It was here before.
     Replayed,
+    /// It is not sealed, and was changed on its way.
+    Damaged,
 }
 
 /// The keys and the nonces.
@@ -74,10 +77,10 @@ impl Seals {
         self.ring = ring;
     }
 
-    /// Seals a packet, in its place, if there is a key to do it with. `receiver`: the boot number of the life that it is for, if that is
+    /// Seals a packet, in its place, if there is a key to do it with; otherwise puts a sum into it. `receiver`: the boot number of the life that it is for, if that is
     /// known.
     pub(super) fn seal(&mut self, packet: &mut Vec<u8>, receiver: Option<u64>) {
-        let (Some(key), Some(start)) = (self.ring.sealing(), self.start) else { return };
+        let (Some(key), Some(start)) = (self.ring.sealing(), self.start) else { return sum::put(packet) };
         let mut nonce = [0; NONCE];
         nonce[..16].copy_from_slice(&start);
         nonce[16..].copy_from_slice(&self.sent.to_le_bytes());
@@ -107,7 +110,11 @@ impl Seals {
         let flags = packet.get(3).copied().unwrap_or_default();
         if flags & FLAG_SEALED == 0 {
             out.extend_from_slice(packet);
-            return if self.ring.takes_plain() { Ok(true) } else { Err(Unopened::Plain) };
+            return match (self.ring.takes_plain(), sum::holds(packet)) {
+                (false, _) => Err(Unopened::Plain),
+                (true, false) => Err(Unopened::Damaged),
+                (true, true) => Ok(true),
+            };
         }
         let (head, rest) = packet.split_at_checked(SEALED_HEAD).ok_or(Unopened::BadSeal)?;
         let (body, tag) = rest.split_at_checked(rest.len().wrapping_sub(TAG)).ok_or(Unopened::BadSeal)?;

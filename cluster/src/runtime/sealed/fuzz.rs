@@ -2,6 +2,8 @@
 
 use std::{sync::LazyLock, task::Waker};
 
+use snow::StatelessTransportState;
+
 use super::*;
 
 const CLUSTER: ClusterHash = ClusterHash::from_bits(7);
@@ -81,11 +83,11 @@ pub(crate) fn records(data: &[u8]) {
     let [size, piece, at_low, at_high, change, body @ ..] = data else { return };
     let [dialler, acceptor] = &*ENDS;
     let piece = usize::from(*piece) * 5 + 1;
-    let opener = || Channel::with(Arc::clone(acceptor)).opener;
+    let opener = || Channel::with(Guard::Seal(Arc::clone(acceptor))).opener;
     let (made_up, end) = read(&mut opener(), body, piece);
     assert!(made_up.is_empty() && end.is_err(), "nobody sealed this");
 
-    let mut sealer = Channel::with(Arc::clone(dialler)).sealer;
+    let mut sealer = Channel::with(Guard::Seal(Arc::clone(dialler))).sealer;
     for record in body.chunks(usize::from(*size) + 1) {
         sealer.seal(record).unwrap_or_else(|error| panic!("{error}"));
     }

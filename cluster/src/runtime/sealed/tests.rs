@@ -223,3 +223,65 @@ async fn a_write_that_is_given_up_half_way_is_heard_once_or_ends_the_stream() {
     assert_eq!(written.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     assert!(write(&mut sealer, &mut near, &[3]).await.is_err(), "and so it stays");
 }
+
+fn summed() -> (Channel, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    (Channel::summed(SUMS_SINCE, &counters).unwrap(), counters)
+}
+
+#[tokio::test]
+async fn a_stream_without_keys_carries_what_was_written_and_ends_where_it_was_closed() {
+    let (mut here, _) = summed();
+    let sent = records(&mut here, &[b"one", b"two"]).concat();
+    let (mut there, counters) = summed();
+    assert_eq!(read(&mut there.opener, &sent).await.unwrap(), b"onetwo");
+    for len in [1, 5, sent.len() - 1] {
+        let end = read(&mut summed().0.opener, &sent[..len]).await;
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "within a record");
+    }
+    assert_eq!(counters.read(Default::default()).streams_damaged, 0);
+    assert!(Channel::summed(SUMS_SINCE - 1, &counters).is_none(), "with members that know no sums");
+}
+
+#[tokio::test]
+async fn whichever_bit_flips_on_a_stream_without_keys_nothing_else_comes_out_than_went_in() {
+    let (mut here, _) = summed();
+    // 64 KiB behind it, so that a length that has grown has something to reach for.
+    let sent = records(&mut here, &[b"first", b"second", &[7; 65_000]]).concat();
+    let told = [&b"firstsecond"[..], &[7; 65_000]].concat();
+    // Those of the first two.
+    for bit in 0..23 * 8 {
+        let mut flipped = sent.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let (mut there, counters) = summed();
+        let mut out = Vec::new();
+        let mut bytes = &flipped[..];
+        let end = loop {
+            let mut chunk = vec![0; 4096];
+            let n = std::future::poll_fn(|context| {
+                let mut buffer = ReadBuf::new(&mut chunk);
+                let read = ready!(there.opener.poll_read(&mut bytes, context, &mut buffer));
+                Poll::Ready(read.map(|()| buffer.filled().len()))
+            });
+            match n.await {
+                Ok(0) => break None,
+                Ok(n) => out.extend_from_slice(&chunk[..n]),
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        assert!(told.starts_with(&out), "bit {bit}");
+        assert_eq!(end, Some(io::ErrorKind::InvalidData), "bit {bit}");
+        assert_eq!(counters.read(Default::default()).streams_damaged, 1, "bit {bit}");
+    }
+}
+
+#[tokio::test]
+async fn records_that_are_left_out_or_come_twice_end_a_stream_without_keys() {
+    let (mut here, _) = summed();
+    let sent = records(&mut here, &[b"one", b"two"]);
+    for wrong in [vec![&sent[1]], vec![&sent[0], &sent[0]]] {
+        let bytes: Vec<u8> = wrong.into_iter().flatten().copied().collect();
+        let end = read(&mut summed().0.opener, &bytes).await;
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -6,6 +6,7 @@ mod envelope;
 pub(crate) mod fuzz;
 mod message;
 mod preface;
+pub(super) mod sum;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +23,12 @@ pub(super) use message::{
 
 pub use preface::{Answer, Preface, PrefaceError, Refusal, StreamKind};
 
-/// The protocol versions that this build speaks. Version 2 adds message types; in between nothing changed its meaning.
-pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 2 };
+/// The protocol versions that this build speaks. Version 2 adds message types, version 3 sums to streams that are not sealed; in between
+/// nothing changed its meaning.
+pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 3 };
+
+/// The first protocol version in which streams that are not sealed are sums' business: what is on them comes in records, each with its own.
+pub(crate) const SUMS_SINCE: u8 = 3;
 
 /// Longest metadata of a member: with it, two statements fit into one packet.
 pub const MAX_METADATA: usize = 512;

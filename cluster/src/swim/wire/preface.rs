@@ -5,10 +5,14 @@
 
 use uuid::Uuid;
 
-use super::{ClusterHash, VERSIONS, VersionRange};
+use super::sum::short;
+use super::{ClusterHash, SUMS_SINCE, VERSIONS, VersionRange};
 
 /// `MSTR`.
 const MAGIC: [u8; 4] = *b"MSTR";
+
+/// Where a preface has the sum of its other bytes.
+const SUM: usize = 7;
 
 /// What a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,21 +94,32 @@ impl Preface {
         out[4] = self.versions.min;
         out[5] = self.versions.max;
         out[6] = self.kind.to_byte();
-        // Byte 7 is reserved: zero now, not looked at.
         out[8..16].copy_from_slice(&self.cluster.to_bits().to_le_bytes());
         out[16..32].copy_from_slice(self.sender.as_bytes());
         out[32..].copy_from_slice(self.target.as_bytes());
+        // Before sums it was zero, and not looked at.
+        if self.versions.max >= SUMS_SINCE {
+            out[SUM] = Self::sum(&out);
+        }
         out
+    }
+
+    fn sum(bytes: &[u8; Self::LEN]) -> u8 {
+        short(bytes[..SUM].iter().chain(&bytes[SUM + 1..]).copied())
     }
 
     /// From bytes.
     ///
     /// # Errors
-    /// When they are none of ours. Close the stream; nothing was changed.
+    /// When they are none of ours, or not as they were sent. Close the stream; nothing was changed.
     pub fn decode(bytes: &[u8; Self::LEN]) -> Result<Self, PrefaceError> {
-        let [m0, m1, m2, m3, min, max, kind, _, rest @ ..] = bytes;
+        let [m0, m1, m2, m3, min, max, kind, sum, rest @ ..] = bytes;
         if [*m0, *m1, *m2, *m3] != MAGIC {
             return Err(PrefaceError::Magic);
+        }
+        // Who knows no sums says zero; whoever says something else does know them, whatever has become of its versions.
+        if (*max >= SUMS_SINCE || *sum != 0) && *sum != Self::sum(bytes) {
+            return Err(PrefaceError::Malformed);
         }
         let (cluster, ids) = rest.split_at(8);
         let (sender, target) = ids.split_at(16);
@@ -189,7 +204,12 @@ impl Answer {
             (version, 0) => Ok(version),
             (_, _) => return Err(PrefaceError::Malformed),
         };
-        Ok(Self { verdict, versions: VersionRange { min: *min, max: *max }, sender: uuid(sender)? })
+        let versions = VersionRange { min: *min, max: *max };
+        // It says the same twice; what flipped on its way would have both ends read each other wrong.
+        if verdict.is_ok_and(|version| VERSIONS.common(versions) != Some(version)) {
+            return Err(PrefaceError::Malformed);
+        }
+        Ok(Self { verdict, versions, sender: uuid(sender)? })
     }
 }
 
@@ -298,6 +318,38 @@ mod tests {
         assert_eq!(newer.answer(cluster, Uuid::from_u128(2)).verdict, Err(Refusal::Version));
         let anyone = Preface { target: Uuid::nil(), ..preface() };
         assert_eq!(anyone.answer(cluster, Uuid::from_u128(3)).verdict, Ok(VERSIONS.max));
+    }
+
+    #[test]
+    fn whichever_bit_of_a_preface_flips_it_is_refused() {
+        for bit in 0..Preface::LEN * 8 {
+            let mut bytes = preface().encode();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Preface::decode(&bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_preface_of_a_member_that_knows_no_sums_is_taken() {
+        let older = Preface { versions: VersionRange { min: 1, max: 2 }, ..preface() };
+        assert_eq!(older.encode()[SUM], 0);
+        assert_eq!(Preface::decode(&older.encode()), Ok(older));
+        assert_eq!(older.answer(ClusterHash::of("muster"), Uuid::from_u128(2)).verdict, Ok(2));
+    }
+
+    #[test]
+    fn an_answer_with_another_version_than_was_agreed_is_refused() {
+        let answer = preface().answer(ClusterHash::of("muster"), Uuid::from_u128(2));
+        // The version, and the versions of the acceptor; a flip above them changes nothing of what is agreed.
+        for (byte, bits) in [(4, 0..8), (7, 0..2)] {
+            for bit in bits {
+                let mut bytes = answer.encode();
+                bytes[byte] ^= 1 << bit;
+                assert!(Answer::decode(&bytes).is_err(), "bit {bit} of byte {byte}");
+            }
+        }
+        let older = Answer { verdict: Ok(2), versions: VersionRange { min: 1, max: 2 }, ..answer };
+        assert_eq!(Answer::decode(&older.encode()), Ok(older));
     }
 
     proptest! {
