@@ -5,7 +5,7 @@
 //!    └────── Node ───────────┴─ Process (signals, log, ready line)
 //! History ── what became of each write     Load ── writers that fill a History
 //! drive ── the load of the benchmark     Tap ── what went over the wire
-//! torture ── faults drawn from a seed, clients that record, judges
+//! torture ── faults drawn from a seed, clients that record, judges     wire ── delay, reordering and flipped bits
 //! gossip ── members without a store       strangers ── thousands of connections that mean no good
 //! ```
 //!
@@ -38,6 +38,7 @@ pub mod strangers;
 pub mod tap;
 pub mod torture;
 pub mod wait;
+pub mod wire;
 
 pub use cluster::{Cluster, Plan};
 pub use history::History;

@@ -231,6 +231,25 @@ impl Net {
     pub fn heal(&self, machine: usize) {
         ip(&format!("-n {} link set {} master bridge", self.switch(), cable(machine))).expect("heal a cable");
     }
+
+    /// Cuts a machine's cable in two at the switch and leaves the ends to somebody who carries frames from one to the other; see
+    /// [`Wire`](crate::wire::Wire).
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub(crate) fn cut_in_two(&self, machine: usize) -> Result<Joint, String> {
+        let joint = Joint { switch: self.switch(), space: self.namespace(machine), machine };
+        let (switch, near, far) = (&joint.switch, cable(machine), joint.far());
+        ip(&format!("-n {switch} link add {far} type veth peer name plug{machine}"))?;
+        // One packet at a time comes out at either end: the kernel sends as many at once as it likes, where no real card is in the way.
+        ip(&format!("-n {switch} link set plug{machine} gso_max_segs 1"))?;
+        ip(&format!("-n {} link set eth0 gso_max_segs 1", joint.space))?;
+        ip(&format!("-n {switch} link set {near} nomaster"))?;
+        ip(&format!("-n {switch} link set {far} up"))?;
+        ip(&format!("-n {switch} link set plug{machine} master bridge up"))?;
+        Ok(joint)
+    }
+
     /// Cuts one direction of a machine's cable, and tells nobody.
     ///
     /// # Errors
@@ -339,6 +358,43 @@ pub enum Way {
 fn card(machine: usize) -> String {
     format!("02:00:00:00:01:{machine:02x}")
 }
+
+/// Where a machine's cable is cut in two. Whole again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Joint {
+    switch: String,
+    space: String,
+    machine: usize,
+}
+
+impl Joint {
+    /// The namespace that both ends are in.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.switch
+    }
+
+    /// The end that goes to the machine.
+    pub(crate) fn near(&self) -> String {
+        cable(self.machine)
+    }
+
+    /// The end that goes to the switch.
+    pub(crate) fn far(&self) -> String {
+        format!("far{}", self.machine)
+    }
+}
+
+impl Drop for Joint {
+    fn drop(&mut self) {
+        // All that can be done if one of them fails is to do the others.
+        let _ = ip(&format!("-n {} link del {}", self.switch, self.far()));
+        let _ = ip(&format!("-n {} link set eth0 gso_max_segs {ALL_AT_ONCE}", self.space));
+        let _ = ip(&format!("-n {} link set {} master bridge", self.switch, self.near()));
+    }
+}
+
+/// What the kernel sets by itself: as many packets as it likes.
+const ALL_AT_ONCE: u32 = 65_535;
 
 /// A machine's cable, as the switch calls its end.
 fn cable(machine: usize) -> String {

@@ -20,7 +20,7 @@ async fn torture(seed: u64, faults: &[&str], disks: bool) {
     }
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     // 12 s of faults, besides what it takes to get over each.
-    let plan = Plan { seed, length: Duration::from_secs(12), nodes: 3, disks, faults, control: None };
+    let plan = Plan { seed, length: Duration::from_secs(12), nodes: 3, disks, keys: false, faults, control: None };
     let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
     if !report.violations.is_empty() {
         let kept = report.save(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{seed}")));
@@ -52,6 +52,11 @@ async fn nothing_acknowledged_is_lost_when_clocks_are_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_or_changed_on_a_bad_wire() {
+    torture(7, &["delayed", "overtaken", "corrupted", "falsified"], false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_power_fails() {
     torture(4, &["unsynced-lost", "torn-writes", "blackout"], true).await;
 }
@@ -68,7 +73,7 @@ async fn a_store_that_does_not_sync_is_found_out() {
         return;
     }
     let (length, faults) = (Duration::from_secs(4), vec!["blackout".to_owned()]);
-    let plan = Plan { seed: 6, length, nodes: 3, disks: true, faults, control: Some(Control::Unsynced) };
+    let plan = Plan { seed: 6, length, nodes: 3, disks: true, keys: false, faults, control: Some(Control::Unsynced) };
     let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
     assert!(!report.violations.is_empty(), "{}", report.record.counts());
 }
@@ -83,7 +88,7 @@ async fn a_store_that_reads_stale_writes_twice_or_does_without_a_majority_is_fou
         [(Control::StaleReads, "order"), (Control::TwiceApplied, "once"), (Control::Minority, "order")]
     {
         let (length, faults) = (Duration::from_secs(12), vec!["alone".to_owned()]);
-        let plan = Plan { seed: 3, length, nodes: 3, disks: false, faults, control: Some(control) };
+        let plan = Plan { seed: 3, length, nodes: 3, disks: false, keys: false, faults, control: Some(control) };
         let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
         let found = report.violations.iter().any(|violation| violation.judge == judge);
         assert!(found, "{control:?}: {:?}", report.violations);

@@ -37,6 +37,9 @@ struct Options {
     /// Gives the nodes disks of the harness's own, whose faults are then among those drawn. Takes /dev/fuse.
     #[arg(long)]
     disks: bool,
+    /// Seals all between the nodes with a key.
+    #[arg(long)]
+    keys: bool,
     /// Only this fault; repeatable. All that fit when not given.
     #[arg(long)]
     fault: Vec<String>,
@@ -66,7 +69,7 @@ async fn main() -> ExitCode {
     let length = Duration::from_secs_f64(options.minutes.clamp(0.0, 24.0 * 60.0) * 60.0);
     let control = options.control.as_deref().and_then(Control::named);
     let (seed, nodes, disks, faults) = (options.seed, options.nodes.into(), options.disks, options.fault.clone());
-    let plan = Plan { seed, length, nodes, disks, faults, control };
+    let plan = Plan { seed, length, nodes, disks, keys: options.keys, faults, control };
     println!("seed {}, {} nodes, {:?}", plan.seed, plan.nodes, plan.length);
     let report = match run(&plan, &|line| println!("{line}")).await {
         Ok(report) => report,

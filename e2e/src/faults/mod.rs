@@ -9,10 +9,13 @@ mod clock_drift;
 mod clock_far;
 mod clock_jump;
 mod clock_strobe;
+mod corrupted;
 mod cut_file;
 mod cut_off;
+mod delayed;
 mod doubled;
 mod failed_sync;
+mod falsified;
 mod flipped_bit;
 mod full_disk;
 mod gossip_cut;
@@ -27,6 +30,7 @@ mod narrow;
 mod new_address;
 mod old_disk;
 mod one_way;
+mod overtaken;
 mod pause;
 mod pause_all;
 mod power_off;
@@ -48,8 +52,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use rand::RngExt;
+
 use crate::cluster::SOON;
 use crate::torture::World;
+use crate::wire::{Carried, Trouble, Wire};
 use crate::{firewall, until};
 
 /// What a fault met, and how one sees that it happened.
@@ -115,7 +122,7 @@ const fn by_clock(name: &'static str, strike: fn(&mut World, Duration) -> Strike
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 46] = [
+pub const FAULTS: [Fault; 50] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -132,6 +139,10 @@ pub const FAULTS: [Fault; 46] = [
     fault("amid-loss", 3, amid_loss::strike),
     fault("doubled", 2, doubled::strike),
     fault("narrow", 2, narrow::strike),
+    fault("delayed", 2, delayed::strike),
+    fault("overtaken", 2, overtaken::strike),
+    fault("corrupted", 2, corrupted::strike),
+    fault("falsified", 2, falsified::strike),
     fault("gossip-cut", 3, gossip_cut::strike),
     fault("streams-cut", 3, streams_cut::strike),
     fault("half-open", 3, half_open::strike),
@@ -206,6 +217,17 @@ async fn hold_walls(world: &World, on: String, hold: Duration) -> Result<Struck,
     match caught {
         0 => Err(format!("nothing was caught on its way on {on}")),
         caught => Ok(Struck { on, evidence: format!("{caught} packets caught") }),
+    }
+}
+
+/// Has trouble on a machine's cable for so long. What it carried.
+async fn hold_wire(world: &mut World, machine: usize, trouble: &Trouble, hold: Duration) -> Result<Carried, String> {
+    let wire = Wire::lay(&world.net, machine, trouble, world.chance.random())?;
+    tokio::time::sleep(hold).await;
+    let carried = wire.mend()?;
+    match carried.refused {
+        0 => Ok(carried),
+        refused => Err(format!("{refused} frames could not be carried on: {carried:?}")),
     }
 }
 

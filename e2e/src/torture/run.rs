@@ -38,6 +38,8 @@ pub struct Plan {
     pub faults: Vec<String>,
     /// Whether nodes have disks of their own ([`Disk`](crate::disk::Disk)), and their faults are among those drawn.
     pub disks: bool,
+    /// Whether all between nodes is sealed with a key.
+    pub keys: bool,
     /// What is wrong with the clients or the disks on purpose, to see that it is found.
     pub control: Option<Control>,
 }
@@ -62,7 +64,7 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
     let means = Means { nodes: plan.nodes, disks: plan.disks, clocks: library.is_ok() };
     // Before anything is started: a name that is not known needs no cluster.
     faults::chosen(&plan.faults, means).map_err(|why| with_reason(why, &library))?;
-    let mut world = World::new(plan.nodes, plan.seed, plan.disks).await?;
+    let mut world = World::new(plan).await?;
     let clocks = library.and_then(|path| world.hooked().map(|()| path));
     match &clocks {
         Ok(path) => tell(&format!("every node goes by a clock of its own ({})", path.display())),

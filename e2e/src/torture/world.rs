@@ -14,6 +14,7 @@ use super::client::{Addresses, Way, Worker, found_on};
 use super::operation::{Call, Condition, Seen};
 use super::record::{Copy, Recorder};
 use super::script::Hand;
+use crate::cli::muster;
 use crate::clock::Clock;
 use crate::cluster::SOON;
 use crate::disk::{Disk, Lost, Trouble};
@@ -38,6 +39,8 @@ pub struct World {
     pub disks: Vec<Disk>,
     /// The nodes' clocks, by their numbers, where there is a library for that.
     clocks: Vec<Clock>,
+    /// The file with the nodes' key, when they have one.
+    keys: Option<String>,
     /// Draws what faults meet.
     pub chance: StdRng,
     /// For plain questions.
@@ -50,11 +53,12 @@ pub struct World {
 }
 
 impl World {
-    /// Machines with a node on each, and one to spare; on request with disks of their own. Started, usable and settled.
+    /// Machines with a node on each, and one to spare; on request with disks of their own, or a key. Started, usable and settled.
     ///
     /// # Errors
     /// When this machine does not let us.
-    pub async fn new(nodes: usize, seed: u64, disks: bool) -> Result<Self, String> {
+    pub async fn new(plan: &super::Plan) -> Result<Self, String> {
+        let &super::Plan { nodes, seed, disks, keys, .. } = plan;
         let net = Net::new(nodes + 1)?;
         let mut cluster = Plan::new(0).expect(nodes).without_registry().lay();
         let registry_at = SocketAddr::from((net.host(), 8080));
@@ -65,6 +69,7 @@ impl World {
             cluster,
             disks: Vec::new(),
             clocks: Vec::new(),
+            keys: None,
             // Other draws than the clients'.
             chance: StdRng::seed_from_u64(seed.rotate_left(32)),
             http: Http::default(),
@@ -72,6 +77,12 @@ impl World {
             recorder: Recorder::default(),
             probes: 0,
         };
+        if keys {
+            let file = world.cluster.folder("keys");
+            let told = muster(&["keys", "generate"]).await;
+            std::fs::write(&file, told.exits(0).line()).map_err(|error| error.to_string())?;
+            world.keys = Some(file.display().to_string());
+        }
         for machine in 0..nodes {
             if disks {
                 let disk = Disk::mount().map_err(|error| format!("no disk can be mounted: {error}"))?;
@@ -89,10 +100,12 @@ impl World {
         let name = format!("n{}", machine + 1);
         let (registry, expect) = (self.cluster.registry.url(), expect.to_string());
         let args = ["-ra", &registry, "--bootstrap-expect", &expect, "--replace-after", REPLACE_AFTER];
+        let keys = self.keys.iter().flat_map(|file| ["--keys-file", file]);
         let host = IpAddr::V4(self.net.address(machine));
         // A folder on the disk, so that it can be removed.
         let folder = self.disks.get(machine).map_or_else(|| self.cluster.folder(&name), |disk| disk.path().join(&name));
-        let mut node = Node::new(&name, &folder, args.map(str::to_owned)).on(self.net.namespace(machine), host);
+        let mut node = Node::new(&name, &folder, args.into_iter().chain(keys).map(str::to_owned))
+            .on(self.net.namespace(machine), host);
         // Not in the node's folder, which is wiped now and then.
         if let Ok(clock) = Clock::new(&self.cluster.folder(&format!("{name}.clock"))) {
             node.process = clock.given_to(node.process);
