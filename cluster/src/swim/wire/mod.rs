@@ -27,7 +27,7 @@ pub use preface::{Answer, Preface, PrefaceError, Refusal, StreamKind};
 /// nothing changed its meaning.
 pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 3 };
 
-/// The first protocol version in which streams that are not sealed are sums' business: what is on them comes in records, each with its own.
+/// The first protocol version in which what is on streams that are not sealed comes in records with sums.
 pub(crate) const SUMS_SINCE: u8 = 3;
 
 /// Longest metadata of a member: with it, two statements fit into one packet.
