@@ -8,7 +8,7 @@ use crate::torture::World;
 use crate::until;
 
 /// 60 s: it learns everything and waits for its seat, on a machine that does much else.
-const WITHIN: Duration = Duration::from_secs(60);
+pub(super) const WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
     Box::pin(async move {
@@ -31,10 +31,10 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
 }
 
 /// 5 voters at most, when nobody says otherwise.
-const SEATS: usize = 5;
+pub(super) const SEATS: usize = 5;
 
 /// Waits until a node has its place, or none any more.
-async fn replicates(world: &World, id: uuid::Uuid, wanted: bool) -> Result<(), String> {
+pub(super) async fn replicates(world: &World, id: uuid::Uuid, wanted: bool) -> Result<(), String> {
     let seated = world.all().len() <= SEATS;
     let found = until(WITHIN, async || {
         let status = world.cluster.nodes[0].status(&world.http).await?;

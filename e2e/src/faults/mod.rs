@@ -22,9 +22,11 @@ mod gossip_cut;
 mod growth;
 mod half_open;
 mod halves;
+mod interrupted_change;
 mod io_error;
 mod kill;
 mod kill_all;
+mod long_cut;
 mod lossy;
 mod narrow;
 mod new_address;
@@ -37,6 +39,7 @@ mod power_off;
 mod read_error;
 mod registry_gone;
 mod registry_wiped;
+mod replaced_under_cut;
 mod restart;
 mod ring;
 mod rot;
@@ -122,7 +125,7 @@ const fn by_clock(name: &'static str, strike: fn(&mut World, Duration) -> Strike
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 50] = [
+pub const FAULTS: [Fault; 53] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -155,6 +158,9 @@ pub const FAULTS: [Fault; 50] = [
     fault("new-address", 3, new_address::strike),
     fault("growth", 3, growth::strike),
     fault("transfer", 3, transfer::strike),
+    fault("long-cut", 3, long_cut::strike),
+    fault("interrupted-change", 3, interrupted_change::strike),
+    fault("replaced-under-cut", 5, replaced_under_cut::strike),
     on_disk("unsynced-lost", 1, unsynced_lost::strike),
     on_disk("torn-writes", 1, torn_writes::strike),
     on_disk("blackout", 1, blackout::strike),

@@ -150,7 +150,7 @@ impl Hand for Worker {
             Way::Plain(http, own) => {
                 let node = (own + behind) % self.nodes().max(1);
                 let patience = if self.control.is_some() { WRONG_SERVER_GIVES_UP } else { SERVER_GIVES_UP };
-                (Some(node), plain(http, &self.addresses.of(node), &sent, patience).await)
+                (Some(node), send(http, &self.addresses.of(node), &sent, patience).await)
             }
             Way::Library(client) => (None, library(client, &sent).await),
         };
@@ -174,7 +174,8 @@ impl Worker {
     }
 }
 
-async fn plain(http: &Http, endpoint: &str, call: &Call, patience: &str) -> Seen {
+/// Sends a call to a node, and says what may be concluded.
+pub(super) async fn send(http: &Http, endpoint: &str, call: &Call, patience: &str) -> Seen {
     let conditional = |request: Request, condition: &Condition| match condition {
         Condition::Always => request,
         Condition::Absent => request.header("if-none-match", "*"),

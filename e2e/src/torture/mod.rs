@@ -6,6 +6,7 @@
 //!                                                                                            Record ──> judges/
 //! ```
 
+pub(crate) mod ballast;
 pub mod client;
 pub mod operation;
 pub mod record;

@@ -162,6 +162,13 @@ impl Call {
     }
 }
 
+impl Seen {
+    /// Whether a write was acknowledged.
+    pub fn is_acked(&self) -> bool {
+        matches!(self, Self::Wrote { .. })
+    }
+}
+
 impl Operation {
     /// The revision of an acknowledged write.
     pub fn acked(&self) -> Option<u64> {

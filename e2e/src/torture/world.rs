@@ -23,10 +23,12 @@ use crate::{Cluster, Http, Node, Plan, RegistryServer, until};
 
 /// 3 s until a dead voter is replaced, instead of minutes: replacing is part of what is tried.
 const REPLACE_AFTER: &str = "3s";
+/// 1 MiB, the least, instead of 64 MiB: a follower that was away for seconds may need a snapshot.
+const LOG: &str = "1MiB";
 /// Keys below this are the harness's own and not judged.
 const OWN: &str = "harness/";
 /// The client that looks whether writes go on.
-const PROBER: usize = 1_000;
+pub(super) const PROBER: usize = 1_000;
 
 /// What is tortured, and by what chance.
 #[derive(Debug)]
@@ -101,11 +103,12 @@ impl World {
         let (registry, expect) = (self.cluster.registry.url(), expect.to_string());
         let args = ["-ra", &registry, "--bootstrap-expect", &expect, "--replace-after", REPLACE_AFTER];
         let keys = self.keys.iter().flat_map(|file| ["--keys-file", file]);
+        let log = ["--snapshot-every", LOG, "--log-keep", LOG];
+        let args = args.into_iter().chain(log).chain(keys);
         let host = IpAddr::V4(self.net.address(machine));
         // A folder on the disk, so that it can be removed.
         let folder = self.disks.get(machine).map_or_else(|| self.cluster.folder(&name), |disk| disk.path().join(&name));
-        let mut node = Node::new(&name, &folder, args.into_iter().chain(keys).map(str::to_owned))
-            .on(self.net.namespace(machine), host);
+        let mut node = Node::new(&name, &folder, args.map(str::to_owned)).on(self.net.namespace(machine), host);
         // Not in the node's folder, which is wiped now and then.
         if let Ok(clock) = Clock::new(&self.cluster.folder(&format!("{name}.clock"))) {
             node.process = clock.given_to(node.process);
