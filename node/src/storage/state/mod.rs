@@ -138,9 +138,14 @@ impl State {
     pub fn get(&self, key: &str) -> Result<(Option<Versioned>, u64), StateError> {
         // Before the read: what is applied meanwhile may be in the answer, what was applied before is.
         let revision = self.progress.borrow().revision;
-        let versioned = read::get(&self.cache, &self.deletion, || self.generation(), key)?;
-        let seen = versioned.as_ref().map_or(0, |versioned| versioned.modify_revision);
-        Ok((versioned, revision.max(seen)))
+        match read::get(&self.cache, &self.deletion, || self.generation(), key)? {
+            Some(found) => {
+                let revision = revision.max(found.modify_revision);
+                Ok((Some(found), revision))
+            }
+            // What is not there does not say since when.
+            None => read::get_at(&self.generation(), &self.deletion, key),
+        }
     }
 
     /// A page of keys: one consistent cut, and its revision.

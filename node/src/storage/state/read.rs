@@ -65,19 +65,41 @@ pub(super) fn configuration(generation: &Generation) -> Result<BTreeMap<String, 
     Ok(configuration)
 }
 
+/// A key's value and the revision at which it is so, from one consistent cut.
+pub(super) fn get_at(
+    generation: &Generation,
+    deletion: &Deletion,
+    key: &str,
+) -> Result<(Option<Versioned>, u64), StateError> {
+    let (snapshot, hidden) = cut(generation, deletion)?;
+    let revision = revision_of(&snapshot, generation)?;
+    if hidden.is_some_and(|hidden| key.starts_with(hidden.as_str())) {
+        return Ok((None, revision));
+    }
+    let found = snapshot.get(generation.rows()?, rows::row(KEY, key)).map_err(|error| generation.error(&error))?;
+    let parse =
+        |row: fjall::Slice| rows::parse_row(&Bytes::copy_from_slice(&row)).ok_or_else(|| unreadable(generation, key));
+    Ok((found.map(parse).transpose()?, revision))
+}
+
+/// What is there at one moment, and the prefix of which nothing is.
+fn cut(generation: &Generation, deletion: &Deletion) -> Result<(fjall::Snapshot, Option<String>), StateError> {
+    let hidden = deletion.hidden();
+    Ok((generation.database()?.snapshot(), hidden.prefix()))
+}
+
+fn revision_of(snapshot: &fjall::Snapshot, generation: &Generation) -> Result<u64, StateError> {
+    let applied = snapshot.get(generation.rows()?, APPLIED).map_err(|error| generation.error(&error))?;
+    let parse = |value: fjall::Slice| rows::parse_applied(&value).ok_or_else(|| unreadable(generation, "applied"));
+    Ok(applied.map(parse).transpose()?.unwrap_or_default().revision)
+}
+
 /// A page of keys and its revision, from one consistent cut.
 pub(super) fn page(generation: &Generation, deletion: &Deletion, query: &PageQuery) -> Result<(Page, u64), StateError> {
     let engine = |error: fjall::Error| generation.error(&error);
-    let (snapshot, hidden) = {
-        let hidden = deletion.hidden();
-        (generation.database()?.snapshot(), hidden.prefix())
-    };
+    let (snapshot, hidden) = cut(generation, deletion)?;
     let state = generation.rows()?;
-    let applied = snapshot.get(state, APPLIED).map_err(engine)?;
-    let applied: Applied = match applied {
-        Some(value) => rows::parse_applied(&value).ok_or_else(|| unreadable(generation, "applied"))?,
-        None => Applied::default(),
-    };
+    let revision = revision_of(&snapshot, generation)?;
     let prefix = rows::row(KEY, &query.prefix);
     let from = match &query.start_after {
         Some(after) if *after >= query.prefix => Bound::Excluded(rows::row(KEY, after)),
@@ -102,7 +124,7 @@ pub(super) fn page(generation: &Generation, deletion: &Deletion, query: &PageQue
         }
         page.items.push((key.to_owned(), versioned));
     }
-    Ok((page, applied.revision))
+    Ok((page, revision))
 }
 
 fn unreadable(generation: &Generation, what: &str) -> StateError {

@@ -320,6 +320,28 @@ fn leftovers_of_other_engines_are_removed_at_the_start() {
     assert!(!dir.path().join("7").exists());
 }
 
+#[test]
+fn a_key_that_is_being_deleted_is_absent_at_a_revision_at_which_it_is() {
+    const TIMES: u64 = 4_000;
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for revision in 1..=TIMES {
+                let write = match revision % 2 {
+                    1 => plain(put("key", "value")),
+                    _ => plain(Operation::Delete { key: "key".to_owned(), condition: Condition::Always }),
+                };
+                state.apply(&[entry(revision - 1, 0, vec![write])]).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let (found, revision) = state.get("key").unwrap();
+            assert_eq!(found.is_some(), revision % 2 == 1, "{found:?} at {revision}");
+        }
+    });
+}
+
 /// The process is killed and started over what that left, and hears again what of the log it has lost.
 pub(super) fn crash(dir: &mut TempDir, state: &mut State, log: &[Entry]) {
     let copy = crashed_copy(dir);
