@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
+use rand::RngExt;
 use uuid::Uuid;
 
 use super::Swim;
@@ -25,6 +25,8 @@ pub(super) struct Seeds {
     addresses: Vec<SocketAddr>,
     /// Who was last heard of at a seed's address. So nobody looks through all members for it.
     members: BTreeMap<SocketAddr, Uuid>,
+    /// Where in the list the next try begins: seeds are tried in turn, so that none is left out by chance.
+    turn: usize,
     /// How long until the next try while we are alone: from the gossip interval it doubles up to [`ALONE_PERIODS`].
     back_off: Duration,
     /// Timers of an earlier list are stale.
@@ -67,6 +69,8 @@ impl Swim {
                 seeds.note_member(id, life.address);
             }
         }
+        // Not all members begin with the same one.
+        self.seeds.turn = self.rng.random_range(0..self.seeds.addresses.len().max(1));
         self.seeds.back_off = self.config.gossip_interval;
         self.seeds.round += 1;
         self.announce(now);
@@ -79,12 +83,14 @@ impl Swim {
         }
         let alone = self.roster.is_empty() || !self.own.synced;
         // A seed that is a member needs no trying. One that is none may be the door to another half.
-        let worth_it = |address: &&SocketAddr| alone || !self.is_live_member(address);
-        let free = |address: &&SocketAddr| !self.streams.goes_to(**address, None);
-        let mut candidates: Vec<SocketAddr> =
-            self.seeds.addresses.iter().filter(worth_it).filter(free).copied().collect();
-        candidates.shuffle(&mut self.rng);
-        for address in candidates.into_iter().take(if alone { SEEDS_AT_ONCE } else { 1 }) {
+        let worth_it = |address: &SocketAddr| alone || !self.is_live_member(address);
+        let free = |address: &SocketAddr| !self.streams.goes_to(*address, None);
+        let Seeds { addresses, turn, .. } = &self.seeds;
+        let in_turn = (*turn..addresses.len()).chain(0..*turn).map(|at| (at, addresses[at]));
+        let due = in_turn.filter(|(_, address)| worth_it(address) && free(address));
+        let due: Vec<_> = due.take(if alone { SEEDS_AT_ONCE } else { 1 }).collect();
+        for (at, address) in due {
+            self.seeds.turn = (at + 1) % self.seeds.addresses.len();
             self.dial(now, address, None);
         }
         let wait = if alone { self.seeds.back_off } else { self.config.seed_interval };

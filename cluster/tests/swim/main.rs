@@ -8,3 +8,4 @@ mod identity;
 mod random;
 mod script;
 mod sealed;
+mod seeds;
