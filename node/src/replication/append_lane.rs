@@ -216,7 +216,7 @@ where
         connection.buffer.clear();
         frame::put(&mut connection.buffer, number, request)?;
         connection.torn = true;
-        connection.writer.write_all(&connection.buffer).await?;
+        frame::write(&mut connection.writer, &connection.buffer, ANSWER_TIMEOUT).await?;
         connection.torn = false;
         let now = Instant::now();
         connection.unanswered_since.get_or_insert(now);

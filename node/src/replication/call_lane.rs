@@ -232,7 +232,7 @@ where
             }
             waiting.insert(number, Asked { answer, again: is_repeatable(&call).then_some(call) });
             number += 1;
-            send(writer, &buffer).await?;
+            frame::write(writer, &buffer, STALL).await?;
         }
         let owes = !waiting.is_empty();
         tokio::select! {
@@ -241,7 +241,7 @@ where
                 doubts.reminded = true;
                 buffer.clear();
                 frame::put(&mut buffer, SIGN_OF_LIFE, &Call::Ping)?;
-                send(writer, &buffer).await?;
+                frame::write(writer, &buffer, STALL).await?;
             }
             () = sleep_until(doubts.dialled.unwrap_or(doubts.silent_since) + doubt * 2),
                 if owes && doubts.reminded && dialling.is_none() =>
@@ -295,11 +295,6 @@ impl Doubts {
     fn since(silent_since: Instant) -> Self {
         Self { silent_since, reminded: false, dialled: None }
     }
-}
-
-async fn send(writer: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> io::Result<()> {
-    let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it took nothing for {STALL:?}"));
-    tokio::time::timeout(STALL, writer.write_all(frame)).await.map_err(stalled)?
 }
 
 /// Answers the questions of one peer until it closes the stream.

@@ -10,10 +10,12 @@
 //! Reading is cancel-safe: what has arrived stays in the buffer, so a reader may stand in a `select`.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 /// Longest body. A batch of entries is bounded at 4 MiB beyond its first entry, and an entry holds at most one value of 16 MiB
 /// beyond its first 1 MiB; twice that sum can only be a broken or hostile peer.
@@ -116,8 +118,27 @@ fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
+/// Writes all of it, as long as the other end takes some of it within every `stall`. It may owe no answer yet: one that reads nothing any more is
+/// noticed here or, when the system gives the connection up, half a minute later.
+///
+/// # Errors
+/// The stream's errors; `TimedOut`. Part of it may have been written.
+pub(crate) async fn write(writer: &mut (impl AsyncWrite + Unpin), mut frame: &[u8], stall: Duration) -> io::Result<()> {
+    let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it took nothing for {stall:?}"));
+    while !frame.is_empty() {
+        match timeout(stall, writer.write(frame)).await.map_err(stalled)?? {
+            0 => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+            written => frame = &frame[written..],
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::io::duplex;
+    use tokio::time::{Instant, sleep};
+
     use super::*;
 
     #[tokio::test]
@@ -131,6 +152,27 @@ mod tests {
             assert_eq!(reader.next::<String>().await.unwrap().unwrap().0, u64::MAX);
             assert_eq!(reader.next::<String>().await.unwrap(), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_is_waited_for_and_who_reads_nothing_is_given_up() {
+        let (stall, began) = (Duration::from_secs(2), Instant::now());
+        let (mut near, mut far) = duplex(100);
+        let slow = async {
+            let mut all = [0; 1_000];
+            for part in all.chunks_mut(50) {
+                sleep(stall - Duration::from_millis(1)).await;
+                far.read_exact(part).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(write(&mut near, &[1; 1_000], stall), slow);
+        written.unwrap();
+        assert!(began.elapsed() > stall * 19);
+        let began = Instant::now();
+        assert_eq!(write(&mut near, &[1; 101], stall).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed(), stall);
+        drop(far);
+        assert_eq!(write(&mut near, &[1; 101], stall).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]

@@ -113,7 +113,7 @@ async fn transfer(
         let (bytes, percent) = next.map_err(io::Error::other)?;
         number += 1;
         frame::put(&mut buffer, number, &Message::Frame(bytes))?;
-        timeout(STALL, writer.write_all(&buffer)).await.map_err(|_| stalled())??;
+        frame::write(&mut writer, &buffer, STALL).await?;
         buffer.clear();
         shown(percent);
     }
