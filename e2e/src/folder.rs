@@ -1,10 +1,30 @@
 //! Copies of data dirs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// Copies a folder with all that is in it.
+/// Replaces what is in a folder, if it is there, by a copy of another with all that is in it.
+///
+/// # Errors
+/// As the system says them.
+pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    remove(to)?;
+    copy(from, to)
+}
+
+/// Removes a folder, if it is there. The room is free when it returns: a disk may keep what could still come back.
+///
+/// # Errors
+/// As the system says them.
+pub fn remove(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    sync(folder.parent().unwrap_or(folder))
+}
+
+/// Copies a folder with all that is in it, into one that is empty or not there. All of it is on the disk when it returns.
 ///
 /// # Errors
 /// As the system says them.
@@ -16,8 +36,14 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target)?;
         } else {
-            fs::copy(entry.path(), target)?;
+            fs::copy(entry.path(), &target)?;
+            sync(&target)?;
         }
     }
-    Ok(())
+    sync(to)?;
+    sync(to.parent().unwrap_or(to))
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }

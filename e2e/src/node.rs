@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::str::FromStr;
 use std::time::Duration;
 
 use muster_client::api::cluster::{Members, Status};
 use uuid::Uuid;
 
 use crate::binaries;
+use crate::folder;
 use crate::http::Http;
 use crate::process::Process;
 
@@ -130,6 +132,19 @@ impl Node {
         http.get(self.url("/cluster/members")).within(ASK_WITHIN).send().await.ok()?.parsed()
     }
 
+    /// A figure of `/metrics`, by its name and labels as they stand there; `None` when the node does not answer or has no such figure.
+    pub async fn metric<T: FromStr>(&self, http: &Http, series: &str) -> Option<T> {
+        let page = http.get(self.url("/metrics")).within(ASK_WITHIN).send().await.ok()?;
+        let text = page.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        value.parse().ok()
+    }
+
+    /// How many datagrams and streams it has dropped for this reason; `None` when it does not answer.
+    pub async fn dropped(&self, http: &Http, reason: &str) -> Option<u64> {
+        self.metric(http, &format!("muster_gossip_dropped_total{{reason=\"{reason}\"}}")).await
+    }
+
     /// Its identity.
     ///
     /// # Panics
@@ -144,6 +159,6 @@ impl Node {
     /// When it runs.
     pub fn wipe(&mut self) {
         assert!(!self.is_running(), "stop {} first", self.name);
-        std::fs::remove_dir_all(&self.dir).expect("remove a node's data");
+        folder::remove(&self.dir).expect("remove a node's data");
     }
 }

@@ -128,13 +128,8 @@ async fn a_founder_without_room_waits_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_does_not_answer_is_said_and_the_node_goes_on_once_it_does() {
     let Some((disk, mut cluster)) = alone().await else { return };
-    let metric = async |cluster: &Cluster| {
-        let page =
-            cluster.http.get(cluster.nodes[0].url("/metrics")).within(Duration::from_secs(5)).send().await.ok()?;
-        let text = page.text();
-        let line = text.lines().find_map(|line| line.strip_prefix("muster_disk_stalled_seconds "))?.to_owned();
-        line.parse::<f64>().ok()
-    };
+    let metric =
+        async |cluster: &Cluster| cluster.nodes[0].metric::<f64>(&cluster.http, "muster_disk_stalled_seconds").await;
     assert_eq!(metric(&cluster).await, Some(0.0));
     disk.trouble(|trouble| trouble.stalled = true);
     let said = until(SOON, async || {

@@ -135,8 +135,7 @@ async fn slow_and_greedy_clients_keep_nobody_out() {
     assert!(hears(&mut unread[0], PATIENCE).await.starts_with("HTTP/1.1 200"));
     drop(unread);
     eventually("the memory is given back", SOON, async || {
-        let page = cluster.http.get(node.url("/metrics")).ok().await.text();
-        page.contains("\nmuster_http_answer_bytes 0\n").then_some(())
+        (node.metric::<u64>(&cluster.http, "muster_http_answer_bytes").await? == 0).then_some(())
     })
     .await;
     cluster.http.get(node.url("/kv/large")).ok().await;

@@ -53,13 +53,12 @@ async fn cluster(lines: &[&str]) -> (Cluster, PathBuf, Vec<Tap>) {
 
 /// What a node has dropped for its seal.
 async fn dropped(cluster: &Cluster, node: usize) -> BTreeMap<&'static str, u64> {
-    let metrics = cluster.http.get(cluster.nodes[node].url("/metrics")).ok().await.text();
-    let count = |reason: &'static str| {
-        let head = format!("muster_gossip_dropped_total{{reason=\"{reason}\"}} ");
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&head)).expect("every reason has its line");
-        (reason, line.parse().expect("a number"))
-    };
-    ["unsealed", "unknown_key", "bad_seal", "replayed"].map(count).into()
+    let mut counts = BTreeMap::new();
+    for reason in ["unsealed", "unknown_key", "bad_seal", "replayed"] {
+        let count = cluster.nodes[node].dropped(&cluster.http, reason).await;
+        counts.insert(reason, count.expect("every reason has its line"));
+    }
+    counts
 }
 
 /// Whether these bytes went by, and how many did.
@@ -323,9 +322,9 @@ async fn writes_under_way_when_their_stream_ends_for_a_removed_key_are_acked_and
     let under_way: Vec<_> = (0..40).map(write).collect();
     for node in &followers {
         eventually("its node has taken each, and carries it", SOON, async || {
-            let metrics = cluster.http.get(cluster.nodes[*node].url("/metrics")).ok().await.text();
             // 20 writes and this question.
-            metrics.lines().any(|line| line == "muster_http_in_flight 21").then_some(())
+            let in_flight: u64 = cluster.nodes[*node].metric(&cluster.http, "muster_http_in_flight").await?;
+            (in_flight == 21).then_some(())
         })
         .await;
     }

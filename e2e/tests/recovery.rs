@@ -257,10 +257,8 @@ async fn a_cluster_with_keys_goes_on_from_one_disk_with_the_same_keys_and_no_oth
     let other = cluster.add(&["--keys-file", stranger.to_str().unwrap()]);
     cluster.nodes[other].spawn();
     eventually("it is dropped, and that is said", SOON, async || {
-        let metrics = cluster.http.get(cluster.nodes[survivor].url("/metrics")).ok().await.text();
-        let dropped =
-            metrics.lines().find(|line| line.starts_with("muster_gossip_dropped_total{reason=\"unknown_key\"}"))?;
-        (!dropped.ends_with(" 0")).then_some(())
+        let dropped = cluster.nodes[survivor].dropped(&cluster.http, "unknown_key").await?;
+        (dropped > 0).then_some(())
     })
     .await;
     assert_eq!(

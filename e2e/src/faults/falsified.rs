@@ -10,21 +10,16 @@ use super::{Strikes, Struck, hold_wire};
 use crate::torture::World;
 use crate::wire::{Flip, Flips, Trouble};
 
-/// 2 s: more than an answer takes that needs nobody else.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// By sums, and by seals where there are keys.
-const REASONS: [&str; 3] = ["\"damaged\"", "\"bad_seal\"", "\"malformed_preface\""];
+const REASONS: [&str; 3] = ["damaged", "bad_seal", "malformed_preface"];
 
 /// How many datagrams and streams the nodes have given up so far since what was on them was changed.
 async fn refused(world: &World) -> u64 {
     let mut sum = 0;
     for node in &world.cluster.nodes {
-        let Ok(told) = world.http.get(node.url("/metrics")).within(ANSWERS_WITHIN).send().await else { continue };
-        let text = told.text();
-        let counters = text.lines().filter(|line| {
-            line.starts_with("muster_gossip_dropped_total") && REASONS.iter().any(|reason| line.contains(reason))
-        });
-        sum += counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+        for reason in REASONS {
+            sum += node.dropped(&world.http, reason).await.unwrap_or(0);
+        }
     }
     sum
 }

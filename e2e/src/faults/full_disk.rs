@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Strikes, Struck};
 use crate::cluster::SOON;
-use crate::folder::copy;
+use crate::folder::{copy, replace};
 use crate::torture::World;
 use crate::until;
 
@@ -34,16 +34,16 @@ fn fill_up(world: &mut World, hold: Duration, left: u64) -> Strikes<'_> {
         let victim = world.victim().await?;
         let (folder, aside) = (world.cluster.nodes[victim].dir().to_owned(), world.cluster.folder("aside"));
         world.cluster.nodes[victim].kill();
-        copy(&folder, &aside).map_err(|error| error.to_string())?;
+        replace(&folder, &aside).map_err(|error| error.to_string())?;
         system("mount", &["-t", "tmpfs", "-o", SIZE, "none"], &folder)?;
         let struck = on_its_own(world, victim, &aside, hold, left).await;
         // Whatever came of it, nothing stays mounted.
         if world.cluster.nodes[victim].is_running() {
             world.cluster.nodes[victim].kill();
         }
-        let moved = move_to(&folder, &aside);
+        let moved = replace(&folder, &aside);
         system("umount", &[], &folder)?;
-        moved.and_then(|()| move_to(&aside, &folder)).map_err(|error| error.to_string())?;
+        moved.and_then(|()| replace(&aside, &folder)).map_err(|error| error.to_string())?;
         world.start(victim).await;
         struck.map(|evidence| Struck { on: world.names(&[victim]), evidence })
     })
@@ -96,14 +96,6 @@ fn fill(path: &Path, left: u64) -> std::io::Result<u64> {
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Replaces what is in a folder by what is in another.
-fn move_to(from: &Path, to: &Path) -> std::io::Result<()> {
-    if to.exists() {
-        std::fs::remove_dir_all(to)?;
-    }
-    copy(from, to)
 }
 
 fn system(program: &str, args: &[&str], on: &Path) -> Result<(), String> {

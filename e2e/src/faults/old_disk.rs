@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pause::is_stopped;
 use super::{Strikes, Struck};
 use crate::cluster::SOON;
-use crate::folder::copy;
+use crate::folder::replace;
 use crate::torture::World;
 use crate::until;
 
@@ -17,14 +17,13 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         world.cluster.nodes[victim].process.pause();
         // A copy of one moment: what is still being written would be in one file and not in another.
         let stopped = until(SOON, async || is_stopped(world, victim).then_some(())).await;
-        let copied = copy(&folder, &backup);
+        let copied = replace(&folder, &backup);
         world.cluster.nodes[victim].process.resume();
         stopped.ok_or("it was not stopped")?;
         copied.map_err(|error| error.to_string())?;
         tokio::time::sleep(hold).await;
         world.cluster.nodes[victim].kill();
-        world.cluster.nodes[victim].wipe();
-        copy(&backup, &folder).and_then(|()| std::fs::remove_dir_all(&backup)).map_err(|error| error.to_string())?;
+        replace(&backup, &folder).map_err(|error| error.to_string())?;
         world.start(victim).await;
         let said = until(SOON, async || world.cluster.nodes[victim].process.has_logged("old copy").then_some(()));
         let said = said.await;
