@@ -62,7 +62,7 @@ pub enum AdminError {
         reason: String,
     },
     /// Retry when somebody leads.
-    #[error("nobody leads: {reason}; nothing was changed")]
+    #[error("{reason}; nothing was changed")]
     NoLeader {
         /// Why, for people.
         reason: String,
@@ -387,6 +387,18 @@ impl Admin {
         into.single("muster_raft_last_log_index", Kind::Gauge, "Last entry in the log.", figures.last_log_index);
         into.single("muster_raft_committed_index", Kind::Gauge, "Last committed entry.", figures.committed_index);
         into.single("muster_raft_applied_index", Kind::Gauge, "Last entry applied here.", figures.applied_index);
+        into.single(
+            "muster_raft_snapshot_index",
+            Kind::Gauge,
+            "Last entry that the last snapshot covers.",
+            figures.snapshot_index,
+        );
+        into.single(
+            "muster_raft_purged_index",
+            Kind::Gauge,
+            "Last entry that the log holds no more: a replica that lacks it is sent a snapshot.",
+            figures.purged_index,
+        );
         into.single("muster_revision", Kind::Gauge, "Revision applied here.", self.keyspace.revision());
         into.single(
             "muster_failures_tolerated",

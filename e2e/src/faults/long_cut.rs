@@ -1,5 +1,5 @@
-//! A follower is cut off, asleep or stopped for so long, while much is written, that the log which it lacks is gone: it is sent a snapshot. Seen: it says
-//! that it receives one.
+//! A follower is cut off, asleep or stopped for so long, while much is written, that the log which it lacks is gone: it is sent a snapshot. Seen: no
+//! other's log reaches back to where it left, and it says that it receives one.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::until;
 
 /// 40 MiB: two files of the log, of which whole ones are dropped, and what is kept behind the last snapshot.
 const ENOUGH: usize = 40 << 20;
-/// 4 s, in which a leader looks four times whether a snapshot is due.
+/// 4 s, in which a node looks four times whether a snapshot is due.
 const LEAST: Duration = Duration::from_secs(4);
 /// 60 s for what takes a few: it must be missed, found, and sent everything.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -31,13 +31,17 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
             _ => drop(world.cluster.nodes[victim].stop().await),
         }
         let (since, mut ballast) = (Instant::now(), Ballast::default());
-        let through = world.one_of(&world.others(&[victim]));
-        while ballast.bytes < ENOUGH || since.elapsed() < LEAST.max(hold) {
+        let others = world.others(&[victim]);
+        let through = world.one_of(&others);
+        let left = index(world, &others, "last_log").await.ok_or("nobody says how long the log is")?.1;
+        let gone = async |world: &World| index(world, &others, "purged").await.is_some_and(|(least, _)| least > left);
+        while ballast.bytes < ENOUGH || since.elapsed() < LEAST.max(hold) || !gone(world).await {
             if since.elapsed() > WITHIN {
                 break;
             }
             ballast.add(world, through).await;
         }
+        let gone = gone(world).await;
         let away = since.elapsed();
         match way {
             "cut off" => world.net.heal(victim),
@@ -47,8 +51,24 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         let told = until(WITHIN, async || (received(world) > before).then_some(())).await;
         let written = ballast.bytes >> 20;
         ballast.remove(world, through).await?;
-        let evidence = format!("{way} for {:.1} s and {written} MiB, then sent a snapshot", away.as_secs_f64());
-        let on = world.names(&[victim]);
-        told.map(|()| Struck { on, evidence }).ok_or_else(|| format!("no snapshot after {written} MiB, {way}"))
+        let story = format!("{way} for {:.1} s and {written} MiB", away.as_secs_f64());
+        match (gone, told) {
+            (true, Some(())) => {
+                Ok(Struck { on: world.names(&[victim]), evidence: format!("{story}, then sent a snapshot") })
+            }
+            (true, None) => Err(format!("{story}, and no snapshot")),
+            (false, _) => Err(format!("{story}, and another's log still reaches back to then")),
+        }
     })
+}
+
+/// The least and the greatest of the indices that these nodes tell; `None` unless all do.
+async fn index(world: &World, nodes: &[usize], which: &str) -> Option<(u64, u64)> {
+    let series = format!("muster_raft_{which}_index");
+    let (mut least, mut greatest) = (u64::MAX, 0);
+    for &node in nodes {
+        let index = world.cluster.nodes[node].metric(&world.http, &series).await?;
+        (least, greatest) = (least.min(index), greatest.max(index));
+    }
+    Some((least, greatest))
 }

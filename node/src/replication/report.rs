@@ -27,6 +27,10 @@ pub struct Figures {
     pub committed_index: u64,
     /// Index of the last entry applied here.
     pub applied_index: u64,
+    /// Index of the last entry that the last snapshot covers; 0 before there was one.
+    pub snapshot_index: u64,
+    /// Index of the last entry that the log holds no more; 0 while it holds all.
+    pub purged_index: u64,
     /// Whether this node leads, votes, or only replicates; `None` before it is a member.
     pub role: Option<EngineRole>,
     /// Why the engine has stopped, if it has.
@@ -64,6 +68,8 @@ impl Replication {
             last_log_index: metrics.last_log_index.unwrap_or(0),
             committed_index: index(&metrics.cluster_committed),
             applied_index: index(&metrics.last_applied),
+            snapshot_index: index(&metrics.snapshot),
+            purged_index: index(&metrics.purged),
             role,
             stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
@@ -114,6 +120,16 @@ impl Replication {
         id == self.me() || self.roster.borrow().members.get(&id).is_some_and(alive)
     }
 
+    /// Why no leader answered, for people: nobody leads, or somebody does who was not quick enough.
+    pub fn why_unanswered(&self) -> String {
+        match self.leader().filter(|_| self.figures().stopped.is_none()) {
+            Some(leader) => {
+                format!("the time-out was over before {}, which leads, answered", self.roster.borrow().name(leader))
+            }
+            None => format!("nobody leads: {}", self.why_no_leader()),
+        }
+    }
+
     /// Why nobody leads, for people.
     pub fn why_no_leader(&self) -> String {
         if let Some(why) = self.figures().stopped {
@@ -136,9 +152,6 @@ impl Replication {
         };
         if live < needed {
             return format!("{count}; not seen: {}", names());
-        }
-        if let Some(leader) = self.leader() {
-            return format!("the time-out was over first; {} leads now", self.roster.borrow().name(leader));
         }
         let doing = match *self.activity.borrow() {
             Activity::Idle => "this node does not vote and has not heard of a leader",
