@@ -92,7 +92,7 @@ impl Keyspace {
             if Instant::now() >= deadline {
                 return Err(match uncertain {
                     true => WriteError::Unknown,
-                    false => WriteError::NoLeader { reason: self.replication.why_no_leader() },
+                    false => WriteError::NoLeader { reason: self.replication.why_unanswered() },
                 });
             }
             let leader = leadership.borrow_and_update().leader;
@@ -211,7 +211,7 @@ impl Keyspace {
         let mut progress = self.progress.clone();
         loop {
             if Instant::now() >= deadline {
-                return Err(self.replication.why_no_leader());
+                return Err(self.replication.why_unanswered());
             }
             let leader = leadership.borrow_and_update().leader;
             let confirmed = tokio::select! {
@@ -261,8 +261,8 @@ impl Drop for Looked<'_> {
 /// Why a write has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// Nothing was applied; try again when somebody leads.
-    #[error("nobody leads: {reason}; nothing was written")]
+    /// Nobody leads, or who leads was not reached in time. Nothing was applied; try again.
+    #[error("{reason}; nothing was written")]
     NoLeader {
         /// Why, for people.
         reason: String,
@@ -293,8 +293,8 @@ pub enum WriteError {
 /// Why a read has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Linearizable reads need a leader.
-    #[error("nobody leads: {reason}")]
+    /// Linearizable reads need a leader, and none answered in time.
+    #[error("{reason}")]
     NoLeader {
         /// Why, for people.
         reason: String,

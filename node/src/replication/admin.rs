@@ -37,8 +37,8 @@ pub enum AdminFailure {
     /// It contradicts what stands. Nothing was done.
     #[error("{0}")]
     Conflict(String),
-    /// Nobody leads. Nothing was done.
-    #[error("nobody leads: {0}; nothing was done")]
+    /// Nobody leads, or who leads was not reached in time. Nothing was done.
+    #[error("{0}; nothing was done")]
     NoLeader(String),
     /// Begun, not seen to end in time.
     #[error("{0}")]
@@ -85,7 +85,7 @@ impl Replication {
                     tokio::time::sleep(RETRY).await;
                     continue;
                 }
-                Err(AdminRefusal::NotLeader(_)) => Err(AdminFailure::NoLeader(self.why_no_leader())),
+                Err(AdminRefusal::NotLeader(_)) => Err(AdminFailure::NoLeader(self.why_unanswered())),
                 Err(AdminRefusal::NotFound(why)) => Err(AdminFailure::NotFound(why)),
                 Err(AdminRefusal::Conflict(why)) => Err(AdminFailure::Conflict(why)),
                 Err(AdminRefusal::Timeout(why)) => Err(AdminFailure::Timeout(why)),
