@@ -329,6 +329,30 @@ impl Net {
         Ok(told.lines().filter_map(ends).filter(|(_, other)| others.contains(other.ip())).collect())
     }
 
+    /// Runs `tc` on a machine, and returns what it printed.
+    ///
+    /// # Errors
+    /// What it says, or why it does not run.
+    pub fn tc(&self, machine: usize, args: &str) -> Result<String, String> {
+        self.run(machine, &["tc"].into_iter().chain(args.split_whitespace()).collect::<Vec<_>>())
+    }
+
+    /// Makes the way to a machine slow, from everywhere, with a queue of `latency_ms`, until [`Net::widen`].
+    ///
+    /// # Errors
+    /// What `tc` says, or why it does not run.
+    pub fn narrow(&self, machine: usize, kbit_per_second: u32, latency_ms: u32) -> Result<(), String> {
+        let queue = format!("rate {kbit_per_second}kbit burst 16kb latency {latency_ms}ms");
+        let args = format!("netns exec {} tc qdisc add dev {} root tbf {queue}", self.switch(), cable(machine));
+        ip(&args).map(drop)
+    }
+
+    /// Makes the way to a machine as wide as it was.
+    pub fn widen(&self, machine: usize) {
+        // It fails where there is nothing to take away.
+        let _ = ip(&format!("netns exec {} tc qdisc del dev {} root", self.switch(), cable(machine)));
+    }
+
     /// Runs `nft` on a machine, and returns what it printed.
     pub(crate) fn nft(&self, machine: usize, rules: &str) -> Result<String, String> {
         self.run(machine, &["nft", rules])

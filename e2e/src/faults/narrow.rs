@@ -1,6 +1,5 @@
 //! A machine's link carries 64 to 512 kbit/s and holds back what is more: answers come late, and some not at all. Seen: packets that had to wait.
 
-use std::process::Command;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -12,10 +11,10 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
     Box::pin(async move {
         let victim = world.victim().await?;
         let rate = world.chance.random_range(64..512);
-        tc(world, victim, &format!("qdisc add dev eth0 root tbf rate {rate}kbit burst 4kb latency 200ms"))?;
+        world.net.tc(victim, &format!("qdisc add dev eth0 root tbf rate {rate}kbit burst 4kb latency 200ms"))?;
         tokio::time::sleep(hold).await;
-        let shown = tc(world, victim, "-s qdisc show dev eth0");
-        tc(world, victim, "qdisc del dev eth0 root")?;
+        let shown = world.net.tc(victim, "-s qdisc show dev eth0");
+        world.net.tc(victim, "qdisc del dev eth0 root")?;
         let waited = count(&shown?, "overlimits");
         let on = format!("{}, {rate} kbit/s", world.names(&[victim]));
         let evidence = format!("{waited} times too much at once");
@@ -26,14 +25,4 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
 fn count(shown: &str, name: &str) -> u64 {
     let mut words = shown.split_whitespace().skip_while(|word| *word != name).skip(1);
     words.next().and_then(|count| count.parse().ok()).unwrap_or(0)
-}
-
-fn tc(world: &World, machine: usize, args: &str) -> Result<String, String> {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &world.net.namespace(machine), "tc"]).args(args.split_whitespace());
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        Ok(output) => Err(format!("tc {args}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Err(format!("ip: {error}")),
-    }
 }

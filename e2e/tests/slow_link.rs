@@ -1,0 +1,46 @@
+//! What takes longer on its way than a peer may be silent.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
+
+use std::time::{Duration, Instant};
+
+use muster_e2e::cluster::SOON;
+use muster_e2e::eventually;
+use muster_e2e::figures::figure;
+use muster_e2e::netns::Net;
+
+/// 1 MB, about the longest value.
+const VALUE: usize = 1_000_000;
+/// A quarter of that in a second.
+const KBIT: u32 = 2_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_catches_up_over_a_slow_link() {
+    let net = match Net::new(3) {
+        Ok(net) => net,
+        Err(why) => return eprintln!("SKIPPED: needs root and network namespaces: {why}"),
+    };
+    let mut cluster = net.cluster().await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.nodes[away].stop().await;
+    for n in 0..2 {
+        let url = cluster.nodes[leader].url(&format!("/kv/{n}"));
+        cluster.http.put(url, "x".repeat(VALUE)).ok().await;
+    }
+    if let Err(why) = net.narrow(away, KBIT, 200) {
+        return eprintln!("SKIPPED: needs tc: {why}");
+    }
+    let began = Instant::now();
+    cluster.nodes[away].spawn();
+    // Both in one frame.
+    eventually("it has both", 3 * SOON, async || {
+        let read = cluster.http.get(cluster.nodes[away].url("/kv/1")).send().await.ok()?;
+        (read.status == 200).then_some(())
+    })
+    .await;
+    let took = began.elapsed();
+    figure("2 MB to one follower at 2 Mbit/s", &format!("{} ms", took.as_millis()));
+    assert!(took > Duration::from_secs(4), "the link was not slow");
+    net.widen(away);
+    cluster.settled().await;
+}
