@@ -58,6 +58,8 @@ impl Swim {
                 seeds.push(address);
             }
         }
+        // The names' addresses come in another order each time where a name has many.
+        seeds.sort_unstable();
         if seeds == self.seeds.addresses || self.leaving.has_begun() {
             return;
         }
