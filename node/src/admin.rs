@@ -61,7 +61,7 @@ pub enum AdminError {
         /// What is in the way and what to do.
         reason: String,
     },
-    /// Retry when somebody leads.
+    /// Nobody leads, or who leads was not reached in time. Nothing was changed.
     #[error("{reason}; nothing was changed")]
     NoLeader {
         /// Why, for people.

@@ -120,13 +120,13 @@ impl Replication {
         id == self.me() || self.roster.borrow().members.get(&id).is_some_and(alive)
     }
 
-    /// Why no leader answered, for people: nobody leads, or somebody does who was not quick enough.
+    /// Why no leader answered, for people: nobody leads, or who does was not reached.
     pub fn why_unanswered(&self) -> String {
-        match self.leader().filter(|_| self.figures().stopped.is_none()) {
-            Some(leader) => {
-                format!("the time-out was over before {}, which leads, answered", self.roster.borrow().name(leader))
-            }
-            None => format!("nobody leads: {}", self.why_no_leader()),
+        let why = self.why_no_leader();
+        match self.leader() {
+            _ if self.figures().stopped.is_some() => why,
+            Some(leader) => format!("{} leads and was not reached in time", self.roster.borrow().name(leader)),
+            None => format!("nobody leads: {why}"),
         }
     }
 
