@@ -344,7 +344,7 @@ impl Net {
     pub fn narrow(&self, machine: usize, kbit_per_second: u32, latency_ms: u32) -> Result<(), String> {
         let queue = format!("rate {kbit_per_second}kbit burst 16kb latency {latency_ms}ms");
         let args = format!("netns exec {} tc qdisc add dev {} root tbf {queue}", self.switch(), cable(machine));
-        ip(&args).map(drop)
+        ip(&args)
     }
 
     /// Makes the way to a machine as wide as it was.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::{Strikes, Struck};
+use crate::cluster::SOON;
 use crate::torture::World;
 use crate::torture::ballast::Ballast;
 use crate::until;
@@ -33,7 +34,8 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         let (since, mut ballast) = (Instant::now(), Ballast::default());
         let others = world.others(&[victim]);
         let through = world.one_of(&others);
-        let left = index(world, &others, "last_log").await.ok_or("nobody says how long the log is")?.1;
+        let left =
+            until(SOON, async || index(world, &others, "last_log").await).await.map_or(u64::MAX, |(_, last)| last);
         let gone = async |world: &World| index(world, &others, "purged").await.is_some_and(|(least, _)| least > left);
         while ballast.bytes < ENOUGH || since.elapsed() < LEAST.max(hold) || !gone(world).await {
             if since.elapsed() > WITHIN {

@@ -12,10 +12,10 @@ use crate::until;
 
 pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
     Box::pin(async move {
-        world.cluster.registry.process.kill();
-        world.cluster.registry.wipe();
         let (leader, victim) = (world.leader().await?, world.follower().await?);
         let before = cluster_id(world, leader).await.ok_or("the leader is of no cluster")?;
+        world.cluster.registry.process.kill();
+        world.cluster.registry.wipe();
         world.cluster.nodes[victim].kill();
         world.cluster.registry.start().await;
         world.start(victim).await;
