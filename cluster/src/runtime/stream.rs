@@ -39,6 +39,11 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 #[cfg(not(simulated))]
 const LOST: Duration = Duration::from_secs(30);
 
+/// 16 KiB that the system holds and has not sent yet: it takes no more meanwhile. What it has taken is on its way then, so that time-outs of writes and of
+/// answers measure the way and the peer, also where a link is slow, and not megabytes that wait in front of it.
+#[cfg(all(not(simulated), any(target_os = "linux", target_os = "android")))]
+const UNSENT: u32 = 16 << 10;
+
 /// The simulated network has these ways by itself.
 #[cfg(simulated)]
 pub(super) fn prepare(_: &TcpStream) -> io::Result<()> {
@@ -53,7 +58,10 @@ pub(super) fn prepare(tcp: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(tcp);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET).with_interval(ASK_AGAIN))?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_user_timeout(Some(LOST))?;
+    {
+        socket.set_tcp_user_timeout(Some(LOST))?;
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+    }
     Ok(())
 }
 
@@ -280,5 +288,6 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), ASK_AGAIN);
         #[cfg(target_os = "linux")]
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(LOST));
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
     }
 }

@@ -31,6 +31,9 @@ const PIPELINE: usize = 64;
 /// A peer that does not answer for so long is given up and dialled anew. Far above a heartbeat, because a disk that stalls for a moment
 /// is no lost peer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that takes nothing of a request for so long is given up as well: longer than TCP needs on a link that loses much. All that time the
+/// engine drops nothing of its log.
+const STALL: Duration = Duration::from_secs(4);
 
 /// The sending end, towards one peer.
 pub(crate) struct AppendLane {
@@ -176,6 +179,17 @@ where
                 }
             };
             tokio::select! {
+                // Answers come first: nobody reads them while a long request is being sent, and their time may be over when it is.
+                biased;
+                answer = connection.reader.next::<AppendEntriesResponse<TypeConfig>>() => match answer? {
+                    Some((number, answer)) => {
+                        connection.unanswered_since = None;
+                        if let Some(result) = self.answered(number, answer) {
+                            return Ok(Some(result));
+                        }
+                    }
+                    None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the stream")),
+                },
                 request = next_request => match request {
                     Some(request) => if let Some(request) = self.held.pass(request, Instant::now()) {
                         self.send(&request).await?;
@@ -186,15 +200,6 @@ where
                     }
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.send_held().await?,
-                answer = connection.reader.next::<AppendEntriesResponse<TypeConfig>>() => match answer? {
-                    Some((number, answer)) => {
-                        connection.unanswered_since = None;
-                        if let Some(result) = self.answered(number, answer) {
-                            return Ok(Some(result));
-                        }
-                    }
-                    None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the stream")),
-                },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {ANSWER_TIMEOUT:?}")));
                 }
@@ -216,7 +221,7 @@ where
         connection.buffer.clear();
         frame::put(&mut connection.buffer, number, request)?;
         connection.torn = true;
-        frame::write(&mut connection.writer, &connection.buffer, ANSWER_TIMEOUT).await?;
+        frame::write(&mut connection.writer, &connection.buffer, STALL).await?;
         connection.torn = false;
         let now = Instant::now();
         connection.unanswered_since.get_or_insert(now);

@@ -29,11 +29,9 @@ use super::wire::{Answer, CALL_STREAM, Call};
 const QUEUE: usize = 1024;
 /// Questions of one peer that are worked on at once. Full: the next is read when one is done.
 const SERVED: usize = 1024;
-/// A stream that owes answers and has brought nothing for so long is given up, also if the peer cannot be dialled anew. Nothing else would
-/// tell for many minutes.
+/// A stream that owes answers and has brought nothing for so long is given up, also if the peer cannot be dialled anew; and likewise one that takes
+/// nothing of a question. Nothing else would tell for many minutes.
 const SILENCE: Duration = Duration::from_secs(4);
-/// A peer that takes nothing for so long while a question is being sent is given up likewise: time enough for the longest over a slow line.
-const STALL: Duration = Duration::from_secs(10);
 /// Dials at once. One whose first packet was lost sends the next a second later; another dial beside it sends one sooner.
 const DIALS: usize = 4;
 /// Heartbeats from one dial to the next beside it: several round trips of a LAN, and a peer that is back is reached within an election.
@@ -232,7 +230,12 @@ where
             }
             waiting.insert(number, Asked { answer, again: is_repeatable(&call).then_some(call) });
             number += 1;
-            frame::write(writer, &buffer, STALL).await?;
+            let began = Instant::now();
+            frame::write(writer, &buffer, SILENCE).await?;
+            // Whoever takes a long question is there, and nobody has listened meanwhile.
+            if began.elapsed() > doubt {
+                doubts = Doubts::since(Instant::now());
+            }
         }
         let owes = !waiting.is_empty();
         tokio::select! {
@@ -241,7 +244,7 @@ where
                 doubts.reminded = true;
                 buffer.clear();
                 frame::put(&mut buffer, SIGN_OF_LIFE, &Call::Ping)?;
-                frame::write(writer, &buffer, STALL).await?;
+                frame::write(writer, &buffer, SILENCE).await?;
             }
             () = sleep_until(doubts.dialled.unwrap_or(doubts.silent_since) + doubt * 2),
                 if owes && doubts.reminded && dialling.is_none() =>

@@ -118,15 +118,18 @@ fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// Writes all of it, as long as the other end takes some of it within every `stall`. It may owe no answer yet: one that reads nothing any more is
-/// noticed here or, when the system gives the connection up, half a minute later.
+/// At once: 8 KiB. A sealed stream takes what it is given as a whole or not at all, so this much must move within every `stall`: 32 kbit/s for 2 s.
+const BITE: usize = 8 * 1024;
+
+/// Writes all of it, as long as the other end takes [`BITE`] of it within every `stall`. It may owe no answer yet: one that reads nothing any more
+/// is noticed here or, when the system gives the connection up, half a minute later.
 ///
 /// # Errors
 /// The stream's errors; `TimedOut`. Part of it may have been written.
 pub(crate) async fn write(writer: &mut (impl AsyncWrite + Unpin), mut frame: &[u8], stall: Duration) -> io::Result<()> {
     let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it took nothing for {stall:?}"));
     while !frame.is_empty() {
-        match timeout(stall, writer.write(frame)).await.map_err(stalled)?? {
+        match timeout(stall, writer.write(&frame[..frame.len().min(BITE)])).await.map_err(stalled)?? {
             0 => return Err(io::Error::from(io::ErrorKind::WriteZero)),
             written => frame = &frame[written..],
         }
@@ -136,6 +139,9 @@ pub(crate) async fn write(writer: &mut (impl AsyncWrite + Unpin), mut frame: &[u
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use tokio::io::duplex;
     use tokio::time::{Instant, sleep};
 
@@ -156,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_reads_slowly_is_waited_for_and_who_reads_nothing_is_given_up() {
-        let (stall, began) = (Duration::from_secs(2), Instant::now());
+        let stall = Duration::from_secs(2);
         let (mut near, mut far) = duplex(100);
         let slow = async {
             let mut all = [0; 1_000];
@@ -165,14 +171,37 @@ mod tests {
                 far.read_exact(part).await.unwrap();
             }
         };
-        let (written, ()) = tokio::join!(write(&mut near, &[1; 1_000], stall), slow);
-        written.unwrap();
-        assert!(began.elapsed() > stall * 19);
+        let written = async {
+            let began = Instant::now();
+            write(&mut near, &[1; 1_000], stall).await.unwrap();
+            began.elapsed()
+        };
+        assert!(tokio::join!(written, slow).0 > stall * 17, "the last 100 bytes wait in the stream");
         let began = Instant::now();
         assert_eq!(write(&mut near, &[1; 101], stall).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed(), stall);
         drop(far);
         assert_eq!(write(&mut near, &[1; 101], stall).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_takes_all_or_nothing_is_given_little_at_a_time() {
+        struct Whole(usize);
+        impl AsyncWrite for Whole {
+            fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, given: &[u8]) -> Poll<io::Result<usize>> {
+                self.0 = self.0.max(given.len());
+                Poll::Ready(Ok(given.len()))
+            }
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        let mut whole = Whole(0);
+        write(&mut whole, &vec![1; 5 * BITE + 1], Duration::from_secs(1)).await.unwrap();
+        assert_eq!(whole.0, BITE);
     }
 
     #[tokio::test]
