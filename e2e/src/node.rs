@@ -13,6 +13,7 @@ use crate::binaries;
 use crate::folder;
 use crate::http::Http;
 use crate::process::Process;
+use crate::until;
 
 /// 10 s for a stop in good order: it takes a fraction of a second unless the machine is overloaded.
 pub const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -145,12 +146,13 @@ impl Node {
         self.metric(http, &format!("muster_gossip_dropped_total{{reason=\"{reason}\"}}")).await
     }
 
-    /// Its identity.
+    /// Its identity. A first answer may be lost with a connection to the machine before it lost its power.
     ///
     /// # Panics
     /// When it does not answer.
     pub async fn id(&self, http: &Http) -> Uuid {
-        self.members(http).await.unwrap_or_else(|| panic!("{} does not say who it is", self.name)).local
+        let told = until(ASK_WITHIN, async || self.members(http).await).await;
+        told.unwrap_or_else(|| panic!("{} does not say who it is", self.name)).local
     }
 
     /// Removes its data directory: a volume that is gone.
