@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use muster_client::api::ErrorCode;
 use muster_client::api::cluster::{Config, MemberState, Role};
 use muster_e2e::cluster::SOON;
+use muster_e2e::folder::copy;
 use muster_e2e::{Cluster, Plan, eventually, until};
 use serde_json::json;
 use uuid::Uuid;
@@ -230,19 +230,6 @@ async fn a_node_whose_volume_is_gone_comes_back_as_a_new_one() {
     assert_eq!(cluster.copy_of(lost, "kept").await["kept"], b"yes");
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_set_back_to_an_old_disk_does_not_vote_as_if_nothing_had_happened() {
     let mut cluster = Plan::new(3).args(&["--replace-after", "2s"]).start().await;
@@ -251,7 +238,7 @@ async fn a_node_that_is_set_back_to_an_old_disk_does_not_vote_as_if_nothing_had_
     let before = cluster.nodes[old].id(&cluster.http).await;
     assert!(cluster.nodes[old].stop().await.success());
     let backup = cluster.folder("backup");
-    copy(cluster.nodes[old].dir(), &backup);
+    copy(cluster.nodes[old].dir(), &backup).unwrap();
     cluster.nodes[old].start().await;
     cluster.settled().await;
     for n in 0..50 {
@@ -259,7 +246,7 @@ async fn a_node_that_is_set_back_to_an_old_disk_does_not_vote_as_if_nothing_had_
     }
     cluster.nodes[old].kill();
     cluster.nodes[old].wipe();
-    copy(&backup, cluster.nodes[old].dir());
+    copy(&backup, cluster.nodes[old].dir()).unwrap();
     cluster.nodes[old].start().await;
     // It says so, and comes back under a new identity.
     let fresh = eventually("the node that was set back has a new identity", LATER, async || {

@@ -1,28 +1,15 @@
 //! A node that starts from an old copy of its disk neither votes nor acknowledges nor leads as if nothing had happened.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
 
-use std::path::Path;
 use std::time::Duration;
 
 use muster_e2e::cluster::SOON;
+use muster_e2e::folder::copy;
 use muster_e2e::{Cluster, Plan, eventually, until};
 use uuid::Uuid;
 
 /// 60 s: a restart of everybody, a replacement, and a copy of the data.
 const LATER: Duration = Duration::from_secs(60);
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 /// What is kept of a node in another's `witness` (docs/storage.md): stamp, term, index.
 fn remembered(cluster: &Cluster, by: usize, of: Uuid) -> [u64; 3] {
@@ -54,7 +41,7 @@ async fn after_a_restart_of_everybody_an_old_disk_helps_nobody_to_a_majority() {
     let before = cluster.nodes[old].id(&cluster.http).await;
     assert!(cluster.nodes[old].stop().await.success());
     let backup = cluster.folder("backup");
-    copy(cluster.nodes[old].dir(), &backup);
+    copy(cluster.nodes[old].dir(), &backup).unwrap();
     let earlier = remembered(&cluster, behind, before);
     cluster.nodes[old].start().await;
     cluster.settled().await;
@@ -82,7 +69,7 @@ async fn after_a_restart_of_everybody_an_old_disk_helps_nobody_to_a_majority() {
         cluster.nodes[node].kill();
     }
     cluster.nodes[old].wipe();
-    copy(&backup, cluster.nodes[old].dir());
+    copy(&backup, cluster.nodes[old].dir()).unwrap();
     // Two of three, none of which has what was acknowledged.
     for node in [old, behind] {
         cluster.nodes[node].spawn();
@@ -116,7 +103,7 @@ async fn a_snapshot_of_a_running_node_is_an_old_disk_as_well() {
     let before = cluster.nodes[old].id(&cluster.http).await;
     let backup = cluster.folder("backup");
     cluster.nodes[old].process.pause();
-    copy(cluster.nodes[old].dir(), &backup);
+    copy(cluster.nodes[old].dir(), &backup).unwrap();
     cluster.nodes[old].process.resume();
     for n in 0..20 {
         put(&cluster, old, &format!("later/{n}")).await;
@@ -133,7 +120,7 @@ async fn a_snapshot_of_a_running_node_is_an_old_disk_as_well() {
     // The same life, by its stamp: only the log tells.
     cluster.nodes[old].kill();
     cluster.nodes[old].wipe();
-    copy(&backup, cluster.nodes[old].dir());
+    copy(&backup, cluster.nodes[old].dir()).unwrap();
     cluster.nodes[old].start().await;
     comes_back_as_another(&mut cluster, old, before).await;
     eventually("it has caught up", LATER, async || (cluster.copy_of(old, "later/").await.len() == 20).then_some(()))
@@ -146,7 +133,7 @@ async fn a_copy_started_beside_the_leader_costs_it_the_lead_and_neither_identity
     let running = cluster.leader().await;
     let before = cluster.nodes[running].id(&cluster.http).await;
     let beside = cluster.add(&[]);
-    copy(cluster.nodes[running].dir(), cluster.nodes[beside].dir());
+    copy(cluster.nodes[running].dir(), cluster.nodes[beside].dir()).unwrap();
     let path = cluster.nodes[beside].dir().join("identity.json");
     let mut identity: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     (identity["http_port"], identity["peer_port"]) = (serde_json::Value::Null, serde_json::Value::Null);
@@ -201,7 +188,7 @@ async fn the_founders_disk_from_when_it_was_alone_founds_no_second_history() {
     put(&cluster, 0, "early").await;
     assert!(cluster.nodes[0].stop().await.success());
     let backup = cluster.folder("backup");
-    copy(cluster.nodes[0].dir(), &backup);
+    copy(cluster.nodes[0].dir(), &backup).unwrap();
     cluster.nodes[0].start().await;
     for _ in 0..2 {
         let node = cluster.add(&[]);
@@ -211,7 +198,7 @@ async fn the_founders_disk_from_when_it_was_alone_founds_no_second_history() {
     put(&cluster, 0, "kept").await;
     cluster.nodes[0].kill();
     cluster.nodes[0].wipe();
-    copy(&backup, cluster.nodes[0].dir());
+    copy(&backup, cluster.nodes[0].dir()).unwrap();
     cluster.nodes[0].start().await;
     // Whatever it acknowledges from its first moment on, the others have.
     let mut acknowledged = Vec::new();
