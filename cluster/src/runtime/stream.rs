@@ -287,7 +287,9 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), ASK_AGAIN);
         #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(LOST));
-        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+        {
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(LOST));
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+        }
     }
 }

@@ -118,7 +118,7 @@ fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// At once: 8 KiB. A sealed stream takes what it is given as a whole or not at all, so this much must move within every `stall`: 32 kbit/s for 2 s.
+/// At once: 8 KiB. A sealed stream takes what it is given as a whole or not at all, so this much must move within every `stall`: 16 kbit/s for one of 4 s.
 const BITE: usize = 8 * 1024;
 
 /// Writes all of it, as long as the other end takes [`BITE`] of it within every `stall`. It may owe no answer yet: one that reads nothing any more
