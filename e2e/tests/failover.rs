@@ -211,6 +211,11 @@ async fn one_of_three_is_no_majority_and_says_so() {
     .await;
     assert!(refused.header("retry-after").is_some());
     assert_eq!(refused.error().outcome, Some(muster_client::api::Outcome::NotApplied), "{}", refused.text());
+    assert!(
+        refused.text().contains("nobody leads: ") && refused.text().contains(" of 3 voters are alive"),
+        "{}",
+        refused.text()
+    );
     assert_eq!(cluster.http.get(&url).ok().await.text(), "v", "local reads go on");
     let ready = cluster.nodes[leader].url("/readyz");
     eventually("it says that it is not ready", SOON, async || {
@@ -224,4 +229,30 @@ async fn one_of_three_is_no_majority_and_says_so() {
     })
     .await;
     cluster.start_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_does_not_answer_is_not_called_nobody() {
+    let mut cluster = Cluster::start(3).await;
+    eventually("somebody asks while the leader's lease still holds", SOON, async || {
+        let leader = cluster.settled().await;
+        let (url, name) = (cluster.nodes[(leader + 1) % 3].url("/kv/k"), cluster.nodes[leader].name().to_owned());
+        cluster.nodes[leader].process.pause();
+        let paused = Instant::now();
+        let write = cluster.http.put(&url, "v").query("timeout", "50ms");
+        let read = cluster.http.get(&url).query("consistency", "linearizable").query("timeout", "50ms");
+        let (write, read) = tokio::join!(write.send(), read.send());
+        let took = paused.elapsed();
+        cluster.nodes[leader].process.resume();
+        if took > Duration::from_millis(200) {
+            return None; // The machine is busy: an election may have begun.
+        }
+        let (write, read) = (write.unwrap(), read.unwrap());
+        let because = format!("{name} leads and was not reached in time");
+        assert!(read.status == 503 && read.text().contains(&because), "{because}: {}", read.text());
+        assert!(!write.is_ok() && !write.text().contains("nobody leads"), "{}", write.text());
+        Some(())
+    })
+    .await;
+    cluster.usable().await;
 }

@@ -15,7 +15,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -96,8 +96,10 @@ struct Pending {
     deadline: Instant,
 }
 
-struct Session<'s, S> {
-    lane: &'s mut AppendLane,
+struct Session<'s, S, R = ReadHalf, W = WriteHalf> {
+    connection: &'s mut Option<Connection<R, W>>,
+    /// Upper half of its requests' numbers.
+    number: u32,
     /// Taken from the input, but not sent yet.
     first: Option<AppendEntriesRequest<TypeConfig>>,
     input: Option<S>,
@@ -138,7 +140,8 @@ impl AppendLane {
         }
         self.session = self.session.wrapping_add(1);
         let (input, held, pending) = (Some(input), Held::default(), VecDeque::new());
-        let session = Session { lane: self, first, input, held, pending, sent: 0 };
+        let (connection, number) = (&mut self.connection, self.session);
+        let session = Session { connection, number, first, input, held, pending, sent: 0 };
         Ok(Box::pin(stream::unfold(Some(session), |session| async move {
             let mut session = session?;
             match session.step().await {
@@ -146,7 +149,7 @@ impl AppendLane {
                 Ok(Some(Ok(matched))) => Some((Ok(Ok(matched)), Some(session))),
                 Ok(Some(Err(refused))) => Some((Ok(Err(refused)), None)),
                 Err(error) => {
-                    session.lane.connection = None;
+                    *session.connection = None;
                     Some((Err(RPCError::Network(NetworkError::new(&error))), None))
                 }
             }
@@ -154,9 +157,11 @@ impl AppendLane {
     }
 }
 
-impl<S> Session<'_, S>
+impl<S, R, W> Session<'_, S, R, W>
 where
-    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin,
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
 {
     /// The next answer; `None` when there is none to come.
     async fn step(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
@@ -165,7 +170,7 @@ where
             self.send(&first).await?;
         }
         loop {
-            let connection = self.lane.connection.as_mut().ok_or_else(lost)?;
+            let connection = self.connection.as_mut().ok_or_else(lost)?;
             let deadline = self.pending.front().map(|first| first.deadline);
             let room = self.pending.len() < PIPELINE;
             let due = self.held.due();
@@ -215,8 +220,8 @@ where
     }
 
     async fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> io::Result<()> {
-        let Some(connection) = self.lane.connection.as_mut() else { return Ok(()) };
-        let number = u64::from(self.lane.session) << 32 | u64::from(self.sent);
+        let Some(connection) = self.connection.as_mut() else { return Ok(()) };
+        let number = u64::from(self.number) << 32 | u64::from(self.sent);
         self.sent = self.sent.wrapping_add(1);
         connection.buffer.clear();
         frame::put(&mut connection.buffer, number, request)?;
@@ -310,10 +315,57 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use tokio::io::{duplex, split};
+    use tokio::io::{AsyncReadExt, duplex, split};
     use tokio::time::{sleep, timeout};
 
+    use super::super::types::{Command, Entry, Payload, Vote, log_id};
     use super::*;
+    use crate::kv::{Operation, Write};
+    use crate::storage::Position;
+
+    fn request(index: u64, bytes: usize) -> AppendEntriesRequest<TypeConfig> {
+        let at = |index| log_id(Position { term: 1, index });
+        let write = Write { operation: Operation::DeletePrefix { prefix: "k".repeat(bytes) }, idempotency: None };
+        let payload = Payload::Normal(Command::new(7, vec![write]));
+        AppendEntriesRequest {
+            vote: Vote::new(1, NodeId::default()),
+            prev_log_id: Some(at(index - 1)),
+            leader_commit: None,
+            entries: vec![Entry { log_id: at(index), payload }],
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_came_while_a_long_request_was_sent_is_heard_however_late() {
+        // Often: where the first of what is due were chosen by lot, one round would go well half of the time.
+        for _ in 0..20 {
+            let (near, far) = duplex(1024);
+            let mut connection = Some(Connection::new(split(near)));
+            let input = Some(stream::iter([request(1, 10), request(2, 100_000)]).chain(stream::pending()));
+            let (held, pending) = (Held::default(), VecDeque::new());
+            let mut session =
+                Session { connection: &mut connection, number: 0, first: None, input, held, pending, sent: 0 };
+            let began = Instant::now();
+            let peer = async {
+                let (mut reader, mut writer) = split(far);
+                let mut answer = BytesMut::new();
+                frame::put(&mut answer, 0, &AppendEntriesResponse::<TypeConfig>::Success).unwrap();
+                let mut part = [0; 1024];
+                for number in 0.. {
+                    sleep(ANSWER_TIMEOUT / 80).await;
+                    reader.read_exact(&mut part).await.unwrap();
+                    if number == 0 {
+                        writer.write_all(&answer).await.unwrap();
+                    }
+                }
+            };
+            tokio::select! {
+                () = peer => {}
+                answer = session.step() => assert!(matches!(answer, Ok(Some(Ok(_)))), "{answer:?}"),
+            }
+            assert!(began.elapsed() > ANSWER_TIMEOUT, "{:?}: it was sent too fast to tell", began.elapsed());
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_owes_an_answer_for_too_long_is_silent_unless_it_has_come_unnoticed() {

@@ -330,7 +330,8 @@ where
 mod tests {
     use std::cell::RefCell;
 
-    use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 
     use super::*;
 
@@ -396,6 +397,36 @@ mod tests {
             }
             answer(&mut far, 0, Answer::ReadIndex(Ok(7))).await;
             assert!(matches!(answered.await.unwrap().unwrap(), Answer::ReadIndex(Ok(7))));
+        };
+        let mut waiting = Waiting::new();
+        let redial = || -> Dialling { panic!("it lives") };
+        tokio::select! {
+            () = peer => {}
+            ended = exchange(&mut near, vec![asked], &mut queue, &mut waiting, DOUBT, redial) => panic!("{ended:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_long_question_is_not_doubted_before_it_had_time_to_answer() {
+        let (near, far) = duplex(1024);
+        let ((reader, writer), (mut far_reader, mut far_writer)) = (split(near), split(far));
+        let mut near = Ends { reader: FrameReader::new(reader), writer };
+        let (_jobs, mut queue) = mpsc::channel(1);
+        let question = Call::Election(vec![0; 100_000]);
+        let (mut frame, mut part) = (BytesMut::new(), [0; 1024]);
+        frame::put(&mut frame, 0, &question).unwrap();
+        let (asked, answered) = job(question);
+        let peer = async {
+            for taken in frame.chunks(part.len()) {
+                sleep(DOUBT / 10).await;
+                far_reader.read_exact(&mut part[..taken.len()]).await.unwrap();
+            }
+            sleep(DOUBT / 2).await;
+            let mut bytes = BytesMut::new();
+            frame::put(&mut bytes, 0, &Answer::Election).unwrap();
+            far_writer.write_all(&bytes).await.unwrap();
+            assert!(matches!(answered.await.unwrap().unwrap(), Answer::Election));
+            assert!(far_reader.read(&mut part).now_or_never().is_none(), "it was reminded");
         };
         let mut waiting = Waiting::new();
         let redial = || -> Dialling { panic!("it lives") };
