@@ -24,6 +24,17 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     sync(folder.parent().unwrap_or(folder))
 }
 
+/// Changes a JSON file of a data dir as a person would with an editor: the checksum goes.
+///
+/// # Errors
+/// As the system says them, and when it is no JSON.
+pub fn edit(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> io::Result<()> {
+    let mut object = serde_json::from_slice(&fs::read(path)?)?;
+    change(&mut object);
+    object.remove("sum");
+    fs::write(path, serde_json::to_vec(&object)?)
+}
+
 /// Copies a folder with all that is in it, into one that is empty or not there. All of it is on the disk when it returns.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use muster_e2e::cluster::SOON;
-use muster_e2e::folder::copy;
+use muster_e2e::folder::{copy, edit};
 use muster_e2e::{Cluster, Plan, eventually, until};
 use uuid::Uuid;
 
@@ -135,9 +135,8 @@ async fn a_copy_started_beside_the_leader_costs_it_the_lead_and_neither_identity
     let beside = cluster.add(&[]);
     copy(cluster.nodes[running].dir(), cluster.nodes[beside].dir()).unwrap();
     let path = cluster.nodes[beside].dir().join("identity.json");
-    let mut identity: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    (identity["http_port"], identity["peer_port"]) = (serde_json::Value::Null, serde_json::Value::Null);
-    std::fs::write(&path, identity.to_string()).unwrap();
+    edit(&path, |identity| ["http_port", "peer_port"].into_iter().for_each(|port| drop(identity.remove(port))))
+        .unwrap();
     for n in 0..20 {
         put(&cluster, running, &format!("later/{n}")).await;
     }

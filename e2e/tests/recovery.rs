@@ -9,7 +9,7 @@ use muster_client::api::cluster::MemberState;
 use muster_client::api::registry::Clusters;
 use muster_e2e::cli::{Said, muster, run};
 use muster_e2e::cluster::SOON;
-use muster_e2e::folder::copy;
+use muster_e2e::folder::{copy, edit};
 use muster_e2e::{Cluster, Load, Plan, eventually};
 use uuid::Uuid;
 
@@ -136,10 +136,9 @@ async fn two_of_three_disks_are_lost_and_the_cluster_goes_on_from_the_third() {
         let other = cluster.add(&[]);
         copy(&cluster.folder(&format!("old-{node}")), cluster.nodes[other].dir()).unwrap();
         let path = cluster.nodes[other].dir().join("identity.json");
-        let mut identity: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         // Their ports are taken by those that came for them.
-        (identity["http_port"], identity["peer_port"]) = (serde_json::Value::Null, serde_json::Value::Null);
-        std::fs::write(&path, identity.to_string()).unwrap();
+        edit(&path, |identity| ["http_port", "peer_port"].into_iter().for_each(|port| drop(identity.remove(port))))
+            .unwrap();
         cluster.nodes[other].spawn();
         back.push(other);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use muster_e2e::cli::{Said, run};
 use muster_e2e::cluster::SOON;
 use muster_e2e::figures::rounds;
+use muster_e2e::folder::edit;
 use muster_e2e::{Cluster, Load, Plan, eventually};
 
 /// A lone node, started once and with some data.
@@ -100,15 +101,16 @@ async fn a_data_dir_of_a_newer_format() {
     let mut cluster = lone().await;
     assert!(cluster.nodes[0].stop().await.success());
     let path = cluster.nodes[0].dir().join("format");
-    let mut format: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let known = format["format"].as_u64().unwrap();
-    format["format"] = (known + 1).into();
-    fs::write(&path, format.to_string()).unwrap();
+    let mut known = 0;
+    let raise = |format: &mut serde_json::Map<_, _>| {
+        known = format["format"].as_u64().unwrap();
+        format.insert("format".to_owned(), (known + 1).into());
+    };
+    edit(&path, raise).unwrap();
     let said = start(cluster.nodes[0].dir(), &[]).await.exits(1);
     names(&complaint(&said), &["format", &(known + 1).to_string(), "newer"]);
     // What was refused was left as it was.
-    format["format"] = known.into();
-    fs::write(&path, format.to_string()).unwrap();
+    edit(&path, |format| drop(format.insert("format".to_owned(), known.into()))).unwrap();
     cluster.nodes[0].start().await;
     cluster.usable().await;
     assert_eq!(cluster.everything(0, "kept/").await.len(), 20);
@@ -184,6 +186,34 @@ async fn damaged_small_files() {
     }
 }
 
+/// An id with another digit is an id, too: of a stranger, or of a cluster that nobody else is in.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_with_a_bit_turned_over() {
+    let mut cluster = lone().await;
+    cluster.nodes[0].kill();
+    for (file, of) in [("identity.json", "\"id\": \""), ("format", "\"cluster_id\": \"")] {
+        let path = cluster.nodes[0].dir().join(file);
+        let before = fs::read(&path).unwrap();
+        let at = before.windows(of.len()).position(|window| window == of.as_bytes()).expect("an id") + of.len();
+        let mut turned = before.clone();
+        turned[at] ^= 1;
+        fs::write(&path, turned).unwrap();
+        let said = start(cluster.nodes[0].dir(), &[]).await.exits(1);
+        names(&complaint(&said), &[file, "checksum"]);
+        fs::write(&path, before).unwrap();
+    }
+    // Releases before 2.4 wrote none.
+    for file in ["identity.json", "format"] {
+        edit(&cluster.nodes[0].dir().join(file), |_| {}).unwrap();
+    }
+    cluster.nodes[0].start().await;
+    cluster.usable().await;
+    for file in ["identity.json", "format"] {
+        let text = fs::read_to_string(cluster.nodes[0].dir().join(file)).unwrap();
+        assert!(text.contains("\"sum\""), "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_of_others_of_a_newer_format() {
     let mut cluster = lone().await;
@@ -202,9 +232,8 @@ async fn addresses_of_peers_that_are_none_are_left_out_and_said() {
     let mut cluster = lone().await;
     assert!(cluster.nodes[0].stop().await.success());
     let path = cluster.nodes[0].dir().join("identity.json");
-    let mut identity: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    identity["peers"] = serde_json::json!(["garbage", "10.0.0.1"]);
-    fs::write(&path, identity.to_string()).unwrap();
+    let peers = serde_json::json!(["garbage", "10.0.0.1"]);
+    edit(&path, |identity| drop(identity.insert("peers".to_owned(), peers))).unwrap();
     cluster.nodes[0].start().await;
     cluster.usable().await;
     assert!(cluster.nodes[0].process.has_logged("`garbage` is no address of a peer"));

@@ -1,15 +1,14 @@
 //! Who this node is, across restarts: a small JSON file in the data dir.
-//!
-//! Written whole beside the old one, synced, and renamed over it, so that a crash at any moment leaves the one or the other.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use muster_cluster::world;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::storage::json_file;
 
 const FILE: &str = "identity.json";
 /// Of what this release writes; a file with a higher one is refused.
@@ -126,11 +125,12 @@ impl Identity {
             version: u32,
         }
         let damaged = |cause| IdentityError::Damaged { path: path.clone(), cause };
-        let head: Head = serde_json::from_slice(&text).map_err(damaged)?;
+        let (object, vouched) = json_file::parse(&text).map_err(damaged)?;
+        let head = Head::deserialize(&object).map_err(damaged)?;
         if head.version > VERSION {
             return Err(IdentityError::Newer { path, found: head.version });
         }
-        let mut content: Content = serde_json::from_slice(&text).map_err(damaged)?;
+        let mut content: Content = serde_json::from_value(object).map_err(damaged)?;
         content.peers.retain(|peer| {
             let sound = peer.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
             if !sound {
@@ -138,7 +138,11 @@ impl Identity {
             }
             sound
         });
-        Ok(Self { path, content })
+        let this = Self { path, content };
+        if !vouched && let Err(why) = this.save() {
+            log::info!("{why}; it has no checksum yet, and gets one when it is written next");
+        }
+        Ok(this)
     }
 
     /// The node's id.
@@ -226,20 +230,8 @@ impl Identity {
     }
 
     fn save(&self) -> Result<(), IdentityError> {
-        let beside = self.path.with_extension("new");
-        let text = serde_json::to_vec_pretty(&self.content)
-            .map_err(|cause| IdentityError::Damaged { path: self.path.clone(), cause })?;
-        let write = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, &self.path)?;
-            match self.path.parent() {
-                Some(dir) => File::open(dir)?.sync_all(),
-                None => Ok(()),
-            }
-        };
-        write().map_err(|cause| IdentityError::Io { path: self.path.clone(), cause })
+        json_file::replace(&self.path, &self.content)
+            .map_err(|cause| IdentityError::Io { path: self.path.clone(), cause })
     }
 }
 

@@ -1,11 +1,13 @@
 //! The note of a recovery: written before anything is changed, removed when all of it is, so that whatever a crash leaves is finished as it was begun.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::storage::json_file;
 
 const FILE: &str = "recovering";
 /// Of what this release writes; a note with a higher one is refused.
@@ -51,23 +53,19 @@ impl Note {
         struct Head {
             version: u32,
         }
-        let Head { version } = serde_json::from_slice(&text)?;
+        let (object, _) = json_file::parse(&text)?;
+        let Head { version } = Head::deserialize(&object)?;
         if version > VERSION {
             let why =
                 format!("it is of format {version} and this release reads up to {VERSION}; use the newer release");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        Ok(Some(serde_json::from_slice(&text)?))
+        Ok(Some(serde_json::from_value(object)?))
     }
 
     /// On the disk when it returns.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        let beside = dir.join(FILE).with_extension("new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, dir.join(FILE))?;
-        File::open(dir)?.sync_all()
+        json_file::replace(&dir.join(FILE), self)
     }
 
     /// All is done.

@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 mod canary;
+pub(crate) mod json_file;
 pub mod log;
 mod position;
 pub mod snapshot;
@@ -36,7 +37,7 @@ mod tests;
 pub use position::Position;
 
 use self::canary::Canary;
-use self::log::{Log, LogOptions, sync_dir};
+use self::log::{Log, LogOptions};
 use self::state::State;
 
 /// The format of the data dir as a whole.
@@ -352,25 +353,22 @@ fn read_format(dir: &Path) -> Result<Option<FormatFile>, OpenError> {
         OpenError::damaged(&path, 0, &format!("it is not what this program writes: {error}"))
     };
     // The version first: what else a newer release writes there is unknown.
-    let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
+    let (object, vouched) = json_file::parse(&bytes).map_err(damaged)?;
+    let version = Version::deserialize(&object).map_err(damaged)?;
     if version.format > FORMAT {
         return Err(OpenError::newer(&path, version.format));
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    let format: FormatFile = serde_json::from_value(object).map_err(damaged)?;
+    if !vouched && let Err(why) = write_format(dir, format.cluster_id) {
+        ::log::info!("{why}; it has no checksum yet, and gets one with the next start");
+    }
+    Ok(Some(format))
 }
 
 fn write_format(dir: &Path, cluster_id: Option<Uuid>) -> Result<(), OpenError> {
     let path = dir.join("format");
-    let written = || -> std::io::Result<()> {
-        let aside = dir.join("format.new");
-        let mut file = File::create(&aside)?;
-        serde_json::to_writer(&mut file, &FormatFile { format: FORMAT, cluster_id })?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        std::fs::rename(&aside, &path)?;
-        sync_dir(dir)
-    };
-    written().map_err(|error| OpenError::io("write", &path, error))
+    json_file::replace(&path, &FormatFile { format: FORMAT, cluster_id })
+        .map_err(|error| OpenError::io("write", &path, error))
 }
 
 /// What was purged from the log must be in the state.
