@@ -98,6 +98,11 @@ impl Net {
     /// A registry on the test's side and a node on every machine, with nothing but the registry's address: default ports, every interface.
     /// Started, usable and settled.
     pub async fn cluster(&self) -> Cluster {
+        self.cluster_with(&[]).await
+    }
+
+    /// The same, with these flags besides.
+    pub async fn cluster_with(&self, flags: &[&str]) -> Cluster {
         let [a, b, c] = self.subnet;
         let mut cluster = Plan::new(0).expect(self.machines).without_registry().lay();
         let registry_at = SocketAddr::from(([a, b, c, 1], 8080));
@@ -106,7 +111,8 @@ impl Net {
         for machine in 0..self.machines {
             let name = format!("n{}", machine + 1);
             let expect = self.machines.to_string();
-            let args = ["-ra", &cluster.registry.url(), "--bootstrap-expect", &expect].map(str::to_owned);
+            let args = ["-ra", &cluster.registry.url(), "--bootstrap-expect", &expect];
+            let args = args.iter().chain(flags).map(|&flag| flag.to_owned());
             let host = IpAddr::V4(self.address(machine));
             let node = Node::new(&name, &cluster.folder(&name), args).on(self.namespace(machine), host);
             cluster.nodes.push(node);

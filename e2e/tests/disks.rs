@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use muster_e2e::cluster::SOON;
 use muster_e2e::disk::{Disk, Trouble};
+use muster_e2e::figures::figure;
 use muster_e2e::{Cluster, Plan, until};
+use serde_json::json;
 
 /// A node alone, on a disk; `None`: this machine does not let us. The disk comes first, since it must outlive the process.
 async fn alone() -> Option<(Disk, Cluster)> {
@@ -204,4 +206,53 @@ async fn what_was_acknowledged_outlives_a_power_cut_and_a_disk_that_lies_is_foun
         assert_eq!(get(&cluster, &key).await.is_some(), !lies, "a disk that lies: {lies}");
     }
     assert!(disk.met().lies > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_disk_hangs_gathers_in_memory_what_it_is_sent_once() {
+    const HALF_A_MIB: usize = 512 << 10;
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return eprintln!("SKIPPED: needs root and /dev/fuse: {why}"),
+    };
+    let mut cluster = Plan::new(3).lay();
+    std::os::unix::fs::symlink(disk.path(), cluster.nodes[2].dir()).unwrap();
+    cluster.registry.start().await;
+    cluster.start_all().await;
+    if cluster.settled().await == 2 {
+        cluster.http.post(cluster.nodes[0].url("/cluster/leader/transfer"), &json!({})).ok().await;
+        assert_ne!(cluster.settled().await, 2);
+    }
+    let before = cluster.nodes[2].process.resident_bytes();
+    disk.trouble(|trouble| trouble.stalled = true);
+    // More than may wait for the disk, and less than the leader drops of its log.
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let (http, url) = (cluster.http.clone(), cluster.nodes[0].url(&format!("/kv/long/{writer}-")));
+            tokio::spawn(async move {
+                for n in 0..24 {
+                    http.put(format!("{url}{n}"), vec![b'x'; HALF_A_MIB]).ok().await;
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let mut most = 0;
+    for _ in 0..150 {
+        most = most.max(cluster.nodes[2].process.resident_bytes());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(disk.met().stalled > 0, "nobody met it");
+    disk.trouble(|trouble| trouble.stalled = false);
+    let mib = |bytes: u64| bytes >> 20;
+    figure(
+        "memory of a follower whose disk hangs for 15 s, 96 MiB written",
+        &format!("{} MiB before, {} MiB at most", mib(before), mib(most)),
+    );
+    assert!(mib(most) < mib(before) + 384, "{} MiB, {} MiB before", mib(most), mib(before));
+    cluster.settled().await;
+    let all = cluster.everything(2, "long/").await;
+    assert_eq!(all.len(), 8 * 24);
 }

@@ -41,3 +41,36 @@ async fn who_was_away_catches_up_over_a_slow_link() {
     net.widen(away);
     cluster.settled().await;
 }
+
+/// 256 kbit/s take 33 s for it: longer than a snapshot's end may be silent, and it comes all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_gets_through_a_slow_link() {
+    let net = match Net::new(3) {
+        Ok(net) => net,
+        Err(why) => return eprintln!("SKIPPED: needs root and network namespaces: {why}"),
+    };
+    let mut cluster = net.cluster_with(&["--snapshot-every", "1MiB", "--log-keep", "1MiB"]).await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.nodes[away].stop().await;
+    // One value is one frame of a snapshot, and what the log keeps no more is sent as one.
+    for round in 0..12 {
+        let value = "x".repeat(1_000_000 + round);
+        cluster.http.put(cluster.nodes[leader].url("/kv/long"), value).ok().await;
+    }
+    if let Err(why) = net.narrow(away, 256, 200) {
+        return eprintln!("SKIPPED: needs tc: {why}");
+    }
+    let began = Instant::now();
+    cluster.nodes[away].spawn();
+    eventually("it has the value", 6 * SOON, async || {
+        let read = cluster.http.get(cluster.nodes[away].url("/kv/long")).send().await.ok()?;
+        (read.status == 200 && read.text().len() == 1_000_011).then_some(())
+    })
+    .await;
+    let took = began.elapsed();
+    figure("a snapshot with 1 MB at 256 kbit/s", &format!("{} ms", took.as_millis()));
+    assert!(took > Duration::from_secs(31), "the link was not slow: {took:?}");
+    net.widen(away);
+    cluster.settled().await;
+}

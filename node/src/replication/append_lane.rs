@@ -223,7 +223,7 @@ where
         let Some(connection) = self.connection.as_mut() else { return Ok(()) };
         let number = u64::from(self.number) << 32 | u64::from(self.sent);
         self.sent = self.sent.wrapping_add(1);
-        connection.buffer.clear();
+        frame::clear(&mut connection.buffer);
         frame::put(&mut connection.buffer, number, request)?;
         connection.torn = true;
         frame::write(&mut connection.writer, &connection.buffer, STALL).await?;
@@ -267,6 +267,9 @@ pub(crate) async fn serve(raft: &Raft, from: NodeId, stream: PeerStream, heard: 
     let mut reader = FrameReader::new(reader);
     let mut pending = VecDeque::new();
     let mut buffer = BytesMut::new();
+    // A leader that has no answer from a disk that hangs comes again with the same entries, and what an earlier stream brought is still in
+    // openraft's queue: whoever read on would gather the same entries in memory until the disk answers. Behind this they are taken.
+    raft.with_raft_state(|_| ()).await.map_err(io::Error::other)?;
     loop {
         let room = pending.len() < PIPELINE;
         tokio::select! {

@@ -7,12 +7,12 @@
 //! sign of life, and soon after dialled anew *beside* the old stream. Whichever speaks first goes on: a stream that is merely slow
 //! is kept, a dead one costs its questions a few heartbeats and not seconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -215,36 +215,59 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut buffer = BytesMut::new();
     let mut number = 0;
     let mut doubts = Doubts::since(Instant::now());
     let mut dialling: Option<BoxFuture<'d, Result<S, OpenFailure>>> = None;
-    let mut next = ask;
+    let mut next = VecDeque::from(ask);
+    // A question on its way, since when it is, and when the peer took some of it last.
+    let (mut out, mut began, mut taken) = (BytesMut::new(), Instant::now(), Instant::now());
     loop {
         // Whoever asked may have given up meanwhile.
-        for Job { call, answer } in next.drain(..).filter(|job| !job.answer.is_closed()) {
-            buffer.clear();
-            frame::put(&mut buffer, number, &call)?;
+        next.retain(|job| !job.answer.is_closed());
+        if out.is_empty()
+            && let Some(Job { call, answer }) = next.pop_front()
+        {
+            frame::put(&mut out, number, &call)?;
+            (began, taken) = (Instant::now(), Instant::now());
             if waiting.is_empty() {
-                doubts = Doubts::since(Instant::now());
+                doubts = Doubts::since(began);
             }
             waiting.insert(number, Asked { answer, again: is_repeatable(&call).then_some(call) });
             number += 1;
-            let began = Instant::now();
-            frame::write(writer, &buffer, SILENCE).await?;
-            // Whoever takes a long question is there, and nobody has listened meanwhile.
-            if began.elapsed() > doubt {
-                doubts = Doubts::since(Instant::now());
-            }
         }
-        let owes = !waiting.is_empty();
+        let sending = !out.is_empty();
+        // Who is still being asked owes nothing; whether it is there, is seen by what it takes.
+        let owes = !waiting.is_empty() && !sending;
         tokio::select! {
+            // Answers come first: after a pause of this process their time is over, and they are there.
+            biased;
+            answer = reader.next::<Answer>() => match answer? {
+                Some((number, answer)) => {
+                    (doubts, dialling) = (Doubts::since(Instant::now()), None);
+                    hand_over(waiting, number, answer);
+                }
+                None => return Err(closed()),
+            },
+            written = writer.write(frame::bite(&out)), if sending => {
+                match written? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    written => out.advance(written),
+                }
+                taken = Instant::now();
+                if out.is_empty() {
+                    frame::clear(&mut out);
+                    // Nobody had time to answer meanwhile.
+                    if began.elapsed() > doubt {
+                        doubts = Doubts::since(taken);
+                    }
+                }
+            }
+            () = sleep_until(taken + SILENCE), if sending => return Err(frame::stalled(SILENCE)),
             () = sleep_until(doubts.silent_since + SILENCE), if owes => return Err(silent()),
             () = sleep_until(doubts.silent_since + doubt), if owes && !doubts.reminded => {
                 doubts.reminded = true;
-                buffer.clear();
-                frame::put(&mut buffer, SIGN_OF_LIFE, &Call::Ping)?;
-                frame::write(writer, &buffer, SILENCE).await?;
+                frame::put(&mut out, SIGN_OF_LIFE, &Call::Ping)?;
+                (began, taken) = (Instant::now(), Instant::now());
             }
             () = sleep_until(doubts.dialled.unwrap_or(doubts.silent_since) + doubt * 2),
                 if owes && doubts.reminded && dialling.is_none() =>
@@ -252,7 +275,8 @@ where
                 doubts.dialled = Some(Instant::now());
                 dialling = Some(redial());
             }
-            opened = dialled(&mut dialling), if dialling.is_some() => {
+            // A question that is cut off in its middle would have no answer on the old stream.
+            opened = dialled(&mut dialling), if dialling.is_some() && !sending => {
                 dialling = None;
                 match opened {
                     Ok(fresh) => return Ok(Some(fresh)),
@@ -263,16 +287,9 @@ where
                     Err(_) => {}
                 }
             }
-            job = queue.recv() => match job {
-                Some(job) => next.push(job),
+            job = queue.recv(), if !sending => match job {
+                Some(job) => next.push_back(job),
                 None => return Ok(None),
-            },
-            answer = reader.next::<Answer>() => match answer? {
-                Some((number, answer)) => {
-                    (doubts, dialling) = (Doubts::since(Instant::now()), None);
-                    hand_over(waiting, number, answer);
-                }
-                None => return Err(closed()),
             },
         }
     }
@@ -404,6 +421,41 @@ mod tests {
             () = peer => {}
             ended = exchange(&mut near, vec![asked], &mut queue, &mut waiting, DOUBT, redial) => panic!("{ended:?}"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_heard_while_a_long_question_is_on_its_way() {
+        let (near, (_, mut writer)) = stream();
+        let (long, mut slow) = duplex(1024);
+        let mut near = Ends { reader: near.reader, writer: long };
+        let (_jobs, mut queue) = mpsc::channel(1);
+        let (short, answered) = job(Call::ReadIndex);
+        let (long, _answered) = job(Call::Election(vec![0; 100_000]));
+        let peer = async {
+            let mut part = [0; 1024];
+            slow.read_exact(&mut part).await.unwrap();
+            let mut bytes = BytesMut::new();
+            frame::put(&mut bytes, 0, &Answer::ReadIndex(Ok(7))).unwrap();
+            writer.write_all(&bytes).await.unwrap();
+            assert!(matches!(answered.await.unwrap().unwrap(), Answer::ReadIndex(Ok(7))));
+        };
+        let mut waiting = Waiting::new();
+        tokio::select! {
+            () = peer => {}
+            ended = exchange(&mut near, vec![short, long], &mut queue, &mut waiting, DOUBT, unreachable) => panic!("{ended:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_a_question_is_given_up() {
+        let (near, _far) = duplex(1024);
+        let (reader, writer) = split(near);
+        let mut near = Ends { reader: FrameReader::new(reader), writer };
+        let (_jobs, mut queue) = mpsc::channel(1);
+        let (asked, _answered) = job(Call::Election(vec![0; 100_000]));
+        let began = Instant::now();
+        let ended = exchange(&mut near, vec![asked], &mut queue, &mut Waiting::new(), DOUBT, unreachable).await;
+        assert_eq!((ended.unwrap_err().kind(), began.elapsed()), (io::ErrorKind::TimedOut, SILENCE));
     }
 
     #[tokio::test(start_paused = true)]

@@ -55,13 +55,37 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(frame) = self.take()? {
                 return Ok(Some(frame));
             }
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                if self.buffer.is_empty() {
-                    return Ok(None);
-                }
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed in the middle of a frame"));
+            if !self.more().await? {
+                return Ok(None);
             }
         }
+    }
+
+    /// The same, from somebody who owes a frame: as long as some of it comes within every `stall`, however long it is.
+    ///
+    /// # Errors
+    /// As above, and `TimedOut`.
+    pub(crate) async fn next_within<T: DeserializeOwned>(&mut self, stall: Duration) -> io::Result<Option<(u64, T)>> {
+        let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {stall:?}"));
+        loop {
+            if let Some(frame) = self.take()? {
+                return Ok(Some(frame));
+            }
+            if !timeout(stall, self.more()).await.map_err(stalled)?? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until something has arrived. `false`: the peer closed between two frames.
+    async fn more(&mut self) -> io::Result<bool> {
+        if self.stream.read_buf(&mut self.buffer).await? > 0 {
+            return Ok(true);
+        }
+        if self.buffer.is_empty() {
+            return Ok(false);
+        }
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed in the middle of a frame"))
     }
 
     /// A frame that has arrived whole.
@@ -114,6 +138,14 @@ pub(crate) fn put<T: Serialize>(buffer: &mut BytesMut, number: u64, body: &T) ->
     Ok(())
 }
 
+/// Empties a buffer for the next frame. What a long one has taken is given back once a short one was in it: where many are long, it is kept.
+pub(crate) fn clear(buffer: &mut BytesMut) {
+    if buffer.capacity() > KEEP && buffer.len() <= KEEP {
+        *buffer = BytesMut::new();
+    }
+    buffer.clear();
+}
+
 fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
@@ -127,14 +159,23 @@ const BITE: usize = 8 * 1024;
 /// # Errors
 /// The stream's errors; `TimedOut`. Part of it may have been written.
 pub(crate) async fn write(writer: &mut (impl AsyncWrite + Unpin), mut frame: &[u8], stall: Duration) -> io::Result<()> {
-    let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it took nothing for {stall:?}"));
     while !frame.is_empty() {
-        match timeout(stall, writer.write(&frame[..frame.len().min(BITE)])).await.map_err(stalled)?? {
-            0 => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+        match timeout(stall, writer.write(bite(frame))).await.map_err(|_| stalled(stall))?? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
             written => frame = &frame[written..],
         }
     }
     Ok(())
+}
+
+/// What is to be written at once of a frame, or of what is left of it.
+pub(crate) fn bite(frame: &[u8]) -> &[u8] {
+    &frame[..frame.len().min(BITE)]
+}
+
+/// The other end has taken nothing for so long.
+pub(crate) fn stalled(stall: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("it took nothing for {stall:?}"))
 }
 
 #[cfg(test)]
@@ -182,6 +223,41 @@ mod tests {
         assert_eq!(began.elapsed(), stall);
         drop(far);
         assert_eq!(write(&mut near, &[1; 101], stall).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_frame_is_waited_for_while_some_of_it_comes() {
+        let stall = Duration::from_secs(2);
+        let (mut far, near) = duplex(100);
+        let mut wire = BytesMut::new();
+        put(&mut wire, 1, &"x".repeat(1_000)).unwrap();
+        put(&mut wire, 2, &"x".repeat(1_000)).unwrap();
+        let half = wire.len() * 3 / 4;
+        let began = Instant::now();
+        let slow = tokio::spawn(async move {
+            for part in wire[..half].chunks(50) {
+                sleep(stall - Duration::from_millis(1)).await;
+                far.write_all(part).await.unwrap();
+            }
+            far
+        });
+        let mut reader = FrameReader::new(near);
+        assert_eq!(reader.next_within::<String>(stall).await.unwrap().unwrap().0, 1);
+        assert!(began.elapsed() > stall * 15);
+        assert_eq!(reader.next_within::<String>(stall).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(slow.await.unwrap());
+        assert_eq!(reader.next_within::<String>(stall).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn the_room_of_a_long_frame_is_given_back_after_a_short_one() {
+        let mut buffer = BytesMut::new();
+        put(&mut buffer, 1, &"x".repeat(2 * KEEP)).unwrap();
+        clear(&mut buffer);
+        assert!(buffer.is_empty() && buffer.capacity() > KEEP, "the next may be as long");
+        put(&mut buffer, 2, &"short".to_owned()).unwrap();
+        clear(&mut buffer);
+        assert!(buffer.is_empty() && buffer.capacity() <= KEEP);
     }
 
     #[tokio::test]

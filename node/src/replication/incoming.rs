@@ -103,10 +103,8 @@ async fn answer(this: &Arc<Replication>, from: NodeId, call: Call) -> Answer {
         }
         Call::Admin(AdminCall::YouHaveLeft) => {
             // The leader says so again and again; one look at a time is enough.
-            if !this.looks_whether_removed.swap(true, Ordering::Relaxed) {
-                let removed = this.has_been_removed().await;
-                this.looks_whether_removed.store(false, Ordering::Relaxed);
-                if removed {
+            if let Ok(_looking) = this.looks_whether_removed.try_lock() {
+                if this.has_been_removed().await {
                     this.left.send_replace(true);
                 } else {
                     log::warn!(

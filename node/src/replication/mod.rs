@@ -114,7 +114,7 @@ pub struct Replication {
     /// Whether it asks for votes as well.
     may_stand: watch::Sender<bool>,
     witness: Witness,
-    looks_whether_removed: AtomicBool,
+    looks_whether_removed: tokio::sync::Mutex<()>,
     activity: watch::Receiver<Activity>,
     mailbox: mpsc::Sender<(Uuid, Vec<u8>)>,
     snapshots: snapshot_lane::Progress,
@@ -237,7 +237,7 @@ impl Replication {
             may_vote,
             may_stand,
             witness,
-            looks_whether_removed: AtomicBool::new(false),
+            looks_whether_removed: tokio::sync::Mutex::default(),
             activity: activity_seen,
             mailbox,
             snapshots,

@@ -15,7 +15,6 @@ use openraft::raft::SnapshotResponse;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::frame::{self, FrameReader};
 use super::peers::{OpenFailure, PeerStream, Peers};
@@ -125,21 +124,17 @@ async fn transfer(
     answer.map(|(_, answer)| answer).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
 }
 
-fn stalled() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("nothing moved for {STALL:?}"))
-}
-
 /// Receives a snapshot, installs it and answers. The present state stays until the new one is whole.
 pub(crate) async fn serve(raft: &Raft, state: &Arc<State>, stream: PeerStream) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = FrameReader::new(reader);
-    let Some((_, Message::Begin { vote, meta })) = next(&mut reader).await? else {
+    let Some((_, Message::Begin { vote, meta })) = reader.next_within(STALL).await? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a snapshot that does not begin with its meta data"));
     };
     log::info!("receiving a snapshot up to {}", meta.last_log_id.map(|id| id.to_string()).unwrap_or_default());
     let (frames, staged) = stage(state.clone());
     let sent = loop {
-        match next(&mut reader).await? {
+        match reader.next_within(STALL).await? {
             Some((_, Message::Frame(bytes))) => {
                 if frames.send(bytes).await.is_err() {
                     break false;
@@ -160,10 +155,6 @@ pub(crate) async fn serve(raft: &Raft, state: &Arc<State>, stream: PeerStream) -
     let mut buffer = BytesMut::new();
     frame::put(&mut buffer, 0, &answer)?;
     writer.write_all(&buffer).await
-}
-
-async fn next(reader: &mut FrameReader<super::peers::ReadHalf>) -> io::Result<Option<(u64, Message)>> {
-    timeout(STALL, reader.next::<Message>()).await.map_err(|_| stalled())?
 }
 
 type Staging = tokio::task::JoinHandle<Result<StagedSnapshot, StateError>>;

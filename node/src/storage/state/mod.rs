@@ -55,6 +55,8 @@ pub struct State {
     current: RwLock<Arc<Generation>>,
     applier: Mutex<apply::Progress>,
     persisted: Mutex<Option<Position>>,
+    /// Held while the engine for a snapshot is begun: two that begin at one moment need a number each.
+    staging: Mutex<()>,
     /// Held by whoever has the engine sync or flush, which holds up batches.
     syncing: Mutex<()>,
     /// What was applied when [`Self::rest`] was called last.
@@ -125,6 +127,7 @@ impl State {
             rested: Mutex::new(None),
             current: RwLock::new(Arc::new(generation)),
             deletion: Deletion::resumed(resumed),
+            staging: Mutex::new(()),
             applier: Mutex::new(apply::Progress::new(applied, sessions)),
             // What was read may have been in the system's memory only.
             persisted: Mutex::new(None),
@@ -227,8 +230,8 @@ impl State {
 
     /// Starts to receive a snapshot beside the state. Dropping the writer discards what came. Blocks a little.
     pub fn receive_snapshot(&self) -> Result<SnapshotWriter, StateError> {
+        let _staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         let number = {
-            // One at a time is received; a second one would only be thrown away.
             let used = self.generation().number;
             let staged = std::fs::read_dir(&self.dir)
                 .map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok()).max());
