@@ -191,6 +191,41 @@ async fn a_successor_that_falls_silent_is_passed_over() {
     assert!(median < bound(Duration::from_millis(300), 3), "{text}");
 }
 
+/// Reads ask who leads all the time, and who asks is heard: that alone must not keep the others from electing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_nobody_completes_ends_in_an_election_though_clients_read() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.settled().await;
+    let (to, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    let (wanted, url) = (cluster.nodes[to].id(&cluster.http).await, cluster.nodes[leader].url("/kv/k"));
+    cluster.nodes[third].kill();
+    let reads = tokio::spawn({
+        let (http, url) = (cluster.http.clone(), url.clone());
+        async move {
+            loop {
+                let _ = http.get(&url).send().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+    cluster.nodes[to].process.pause();
+    let transfer = cluster.http.post(cluster.nodes[leader].url("/cluster/leader/transfer"), &json!({"to": wanted}));
+    // The engine gives a successor half an election's time.
+    let resume = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        cluster.nodes[to].process.resume();
+    };
+    let (answer, ()) = tokio::join!(transfer.send(), resume);
+    eventually("writes go on", SOON, async || {
+        cluster.http.put(&url, "v").query("timeout", "1s").send().await.ok().filter(muster_e2e::http::Answer::is_ok)
+    })
+    .await;
+    reads.abort();
+    let answer = answer.unwrap();
+    figure("a hand-over that nobody completes, the call", &format!("{} {}", answer.status, answer.text()));
+    cluster.start_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_three_is_no_majority_and_says_so() {
     let mut cluster = Cluster::start(3).await;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use muster_cluster::swim::MemberState;
 use openraft::async_runtime::WatchReceiver;
+use openraft::raft::VoteRequest;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
-use super::types::NodeId;
-use super::wire::{AdminCall, AdminRefusal, Answer, Call};
+use super::types::{NodeId, Vote};
+use super::wire::{AdminCall, AdminRefusal, Answer, Call, Refusal};
 use super::{Replication, policy, settings};
 use crate::kv::{Operation, Write};
 
@@ -43,6 +44,10 @@ pub enum AdminFailure {
     /// Begun, not seen to end in time.
     #[error("{0}")]
     Timeout(String),
+}
+
+fn stopped() -> AdminRefusal {
+    AdminRefusal::Conflict("the engine has stopped".to_owned())
 }
 
 impl Replication {
@@ -107,7 +112,7 @@ impl Replication {
     }
 
     /// Hands over and waits until another leads.
-    pub(super) async fn hand_over(&self, to: Option<Uuid>) -> Result<(), AdminRefusal> {
+    pub(super) async fn hand_over(self: &Arc<Self>, to: Option<Uuid>) -> Result<(), AdminRefusal> {
         let wanted = to;
         let roster = self.roster.borrow().clone();
         let voters = self.voters();
@@ -138,7 +143,9 @@ impl Replication {
                 )
             })?,
         };
-        match timeout(TRANSFER_TIMEOUT, self.pass_on(to, voters)).await {
+        // On its own: whoever asked may go, and what is half done must not stay so.
+        let passing = tokio::spawn(self.clone().pass_on(to, voters));
+        match timeout(TRANSFER_TIMEOUT, passing).await.map(|ended| ended.unwrap_or_else(|_| Err(stopped()))) {
             Ok(Ok(successor)) if wanted.is_none_or(|wanted| wanted == successor) => {
                 log::info!("handed the leadership over to {}", roster.name(successor));
                 Ok(())
@@ -159,25 +166,45 @@ impl Replication {
     /// Passes the leadership on until somebody has it: who. There is no way back for the engine, which takes no writes and sends no
     /// heartbeats from the first try on; so a successor that dies at that moment must not be the last word. Each gets as long as the
     /// engine gives it to bring its log to the disk, and nobody is asked twice: who is slow would begin anew each time.
-    async fn pass_on(&self, first: Uuid, mut untried: BTreeSet<Uuid>) -> Result<Uuid, AdminRefusal> {
+    async fn pass_on(self: Arc<Self>, first: Uuid, mut untried: BTreeSet<Uuid>) -> Result<Uuid, AdminRefusal> {
         let me = self.me();
         let mut leadership = self.leadership.clone();
-        let stopped = || AdminRefusal::Conflict("the engine has stopped".to_owned());
+        let mut another = async || {
+            leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)).await.map(|now| now.leader)
+        };
         let mut next = Some(first);
-        loop {
-            if let Some(to) = next {
-                untried.remove(&to);
-                self.raft.trigger().transfer_leader(NodeId(to)).await.map_err(|_| stopped())?;
-            }
-            let another = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
-            if let Ok(another) = timeout(self.options.election_timeout / 2, another).await {
-                return another.map_err(|_| stopped())?.leader.ok_or_else(stopped);
+        while let Some(to) = next {
+            untried.remove(&to);
+            self.raft.trigger().transfer_leader(NodeId(to)).await.map_err(|_| stopped())?;
+            if let Ok(leader) = timeout(self.options.election_timeout / 2, another()).await {
+                return leader.ok().flatten().ok_or_else(stopped);
             }
             next = self.best_successor(&untried);
             if let Some(next) = next {
                 log::info!("the successor did not take over; handing over to {next} instead");
             }
         }
+        self.step_down(first).await?;
+        another().await.ok().flatten().ok_or_else(stopped)
+    }
+
+    /// Leads no more, whoever comes next: a leader that has begun to hand over can do nothing else, and its answers to questions of freshness
+    /// would keep the others from electing. The engine steps down for a candidate of a later term, and takes one that its leader has
+    /// named in spite of its lease; so this votes for the successor, which may never have asked. That it did so is told to nobody.
+    async fn step_down(&self, successor: Uuid) -> Result<(), AdminRefusal> {
+        let me = NodeId(self.me());
+        let led = self.raft.with_raft_state(move |state| {
+            let vote = *state.vote_ref();
+            (vote.committed && vote.leader_id.voted_for == me)
+                .then(|| (vote.leader_id.term, state.log_ids.last().copied()))
+        });
+        if let Some((term, last)) = led.await.map_err(|_| stopped())? {
+            log::warn!("nobody took the leadership over in time; this node leads no more, and an election follows");
+            let mut request = VoteRequest::new(Vote::new(term + 1, NodeId(successor)), last);
+            request.leadership_transfer = true;
+            self.raft.vote(request).await.map_err(|_| stopped())?;
+        }
+        Ok(())
     }
 
     /// A leader that hands over takes no writes from then on, so it does not hand over to who cannot take them soon.
@@ -249,9 +276,15 @@ impl Replication {
         }
         let operation = Operation::Configure { name: settings::removed(id), value: name.clone() };
         let noted = self.proposer.propose(vec![Write { operation, idempotency: None }], true);
-        let noted = timeout(REMOVAL_TIMEOUT, noted).await;
-        if !matches!(noted, Ok(Ok(_))) {
-            return Err(AdminRefusal::NotLeader(self.leader()));
+        match timeout(REMOVAL_TIMEOUT, noted).await {
+            Ok(Ok(_)) => {}
+            // Another leader may find it in the log.
+            Err(_) | Ok(Err(Refusal::Unknown)) => {
+                return Err(AdminRefusal::Timeout(format!(
+                    "no majority took it in time; whether {name} is taken out shows in the members"
+                )));
+            }
+            Ok(Err(_)) => return Err(AdminRefusal::NotLeader(self.leader())),
         }
         self.wait_gone(id, &name).await
     }

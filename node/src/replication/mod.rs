@@ -13,7 +13,6 @@
 
 mod admin;
 mod append_lane;
-mod bad_disk;
 mod call_lane;
 mod campaign;
 mod compaction;
@@ -46,6 +45,7 @@ mod steward;
 mod suite;
 mod tally;
 pub mod types;
+mod unfit;
 mod voting;
 mod wire;
 mod witness;
@@ -252,7 +252,7 @@ impl Replication {
             this.start_steward(id);
         }
         let watching =
-            [tokio::spawn(bad_disk::run(Arc::downgrade(&this))), tokio::spawn(witness::run(Arc::downgrade(&this)))];
+            [tokio::spawn(unfit::run(Arc::downgrade(&this))), tokio::spawn(witness::run(Arc::downgrade(&this)))];
         this.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(watching);
         Ok(this)
     }
@@ -325,7 +325,7 @@ impl Replication {
     }
 
     /// Prepares to stop: this node stands no more, and hands the leadership over if it leads and somebody can take it.
-    pub async fn step_aside(&self) {
+    pub async fn step_aside(self: &Arc<Self>) {
         self.stopping.store(true, Ordering::Relaxed);
         if self.leader() != Some(self.me()) {
             return;

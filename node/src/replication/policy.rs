@@ -95,12 +95,9 @@ fn newcomers(view: &View) -> Option<Change> {
 /// hands over first.
 fn retire(view: &View) -> Option<Change> {
     let retired = |id: &&Uuid| **id != view.leader && view.nodes.get(*id).is_some_and(|node| !node.eligible);
-    let out = *view.voters.iter().find(retired)?;
     let live = |id: &&Uuid| view.nodes.get(*id).is_some_and(|node| node.life == Life::Alive);
     let live: BTreeSet<Uuid> = view.voters.iter().filter(live).copied().collect();
-    if !may_leave(&view.voters, &live, out) {
-        return None;
-    }
+    let out = *view.voters.iter().filter(retired).find(|id| may_leave(&view.voters, &live, **id))?;
     let mut voters = view.voters.clone();
     voters.remove(&out);
     Some(Change::SetVoters(voters))

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -141,7 +142,7 @@ impl Replication {
 
     /// Who must not vote must not lead either. But its vote is not to be had for the next one, so the others must be a majority without it, or
     /// nobody would lead at all.
-    pub(super) async fn give_up_the_lead(&self) {
+    pub(super) async fn give_up_the_lead(self: &Arc<Self>) {
         let voters = self.voters();
         let others = voters.iter().filter(|id| **id != self.me() && self.reached(**id)).count();
         if self.leader() == Some(self.me())

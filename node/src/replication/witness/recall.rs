@@ -1,6 +1,7 @@
 //! What a node asks of others before it votes, and what it concludes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use muster_cluster::swim::MemberState;
@@ -17,7 +18,7 @@ const ASKED: usize = 32;
 
 impl Replication {
     /// One round of questions, and what follows from the answers.
-    pub(super) async fn ask_everybody(&self, asked: &mut BTreeSet<Uuid>) {
+    pub(super) async fn ask_everybody(self: &Arc<Self>, asked: &mut BTreeSet<Uuid>) {
         let answers = self.recall(&self.to_ask()).await;
         asked.extend(answers.keys());
         let objection = self.witness.objection.borrow().clone();

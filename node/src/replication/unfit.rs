@@ -1,11 +1,12 @@
-//! Moves the leadership away from a node whose disk is full or does not answer: it serves reads, but can order no writes.
+//! Moves the leadership away from a node whose disk is full or does not answer: it serves reads, but can order no writes. And from one that was
+//! taken out for good while somebody else led.
 
 use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Replication;
+use super::{Replication, settings};
 
 /// How often the disk is asked: a small part of what it takes for one to count as hanging.
 const LOOK: Duration = Duration::from_millis(100);
@@ -31,8 +32,9 @@ pub(super) async fn run(replication: Weak<Replication>) {
             }
         }
         let why = match stalled {
-            Some(_) => "does not answer",
-            None if this.storage.log().is_full() => "is full",
+            Some(_) => "its disk does not answer",
+            None if this.storage.log().is_full() => "its disk is full",
+            None if this.is_configured(&settings::removed(this.me())) => "it was taken out for good",
             None => continue,
         };
         let due = tried.is_none_or(|at| at.elapsed() >= PAUSE);
@@ -40,9 +42,9 @@ pub(super) async fn run(replication: Weak<Replication>) {
             continue;
         }
         tried = Some(Instant::now());
-        log::warn!("the disk of this node {why} and it leads: handing over to another voter");
+        log::warn!("this node leads, and {why}: handing over to another voter");
         if let Err(refusal) = this.hand_over(None).await {
-            log::warn!("nobody took over ({refusal:?}); writes wait or are refused until the disk is well again");
+            log::warn!("nobody took over ({refusal:?}); it is tried again");
         }
     }
 }
