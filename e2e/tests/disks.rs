@@ -256,3 +256,27 @@ async fn a_follower_whose_disk_hangs_gathers_in_memory_what_it_is_sent_once() {
     let all = cluster.everything(2, "long/").await;
     assert_eq!(all.len(), 8 * 24);
 }
+
+/// The engine of the state flushes on a thread of its own; what waits for that thread must not wait for ever once it has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_synced_ends_the_node_with_the_reason() {
+    let Some((disk, mut cluster)) = alone().await else { return };
+    let long = "x".repeat(100_000);
+    for n in 0..12 {
+        assert_eq!(put(&cluster, &format!("long/{n}"), &long).await, 201);
+    }
+    disk.trouble(|trouble| trouble.sync_fails_once = Some("keyspaces"));
+    // At rest it writes what it has in memory into a table; under load as well.
+    let ended = until(2 * SOON, async || {
+        if disk.met().failed_syncs > 0 {
+            put(&cluster, "after", "new").await;
+        }
+        (!cluster.nodes[0].is_running()).then_some(())
+    });
+    assert_eq!(ended.await, Some(()), "it goes on: {:?}", disk.met());
+    let log = cluster.nodes[0].process.run_log();
+    assert!(log.contains("the state engine failed"), "{log}");
+    cluster.nodes[0].start().await;
+    cluster.usable().await;
+    assert_eq!(cluster.everything(0, "long/").await.len(), 12);
+}

@@ -96,6 +96,7 @@ impl<'a> Applier<'a> {
         for (row, value) in self.progress.sessions.rows()? {
             self.set(row, value);
         }
+        self.generation.wait_for_room()?;
         let rows = self.generation.rows()?;
         let mut batch = self.generation.database()?.batch();
         for (row, value) in &self.pending {

@@ -10,11 +10,13 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use muster_cluster::world;
 
-use super::StateError;
+use super::rows::APPLIED;
+use super::{StateError, intact};
 use crate::storage::OpenError;
 use crate::storage::log::{create_dir, free_bytes, sync_dir};
 
@@ -25,6 +27,13 @@ const MEMTABLE: u64 = 2 << 20;
 
 /// With so many tables in the first level the engine would begin to hold writes up (it does from 20 on).
 const TABLES: usize = 16;
+
+/// From 30 on it takes none.
+const HALTING_TABLES: usize = 29;
+
+/// It takes none while four memtables wait to be flushed. One more may be waiting by the time that a batch is in.
+const SEALED: usize = 3;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Threads that flush and compact. With a second one, fjall 3.1 has the first spin for as long as the second compacts: a fifth of a loaded
 /// node's processor time. With one, a flush waits for a compaction; four full memtables may wait before a write does.
@@ -64,21 +73,26 @@ impl Generation {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(OpenError::io("read", &path, error)),
         };
-        for (other, dir) in generations(state_dir)? {
-            if Some(other) != number {
-                std::fs::remove_dir_all(&dir).map_err(|error| OpenError::io("remove", &dir, error))?;
+        let Some(number) = number else {
+            // A first start may have ended before `current` was there; then there is nothing in any of them.
+            for (other, dir) in generations(state_dir)? {
+                if !is_empty(&Self::open(dir, other, cache_bytes)?) {
+                    return Err(OpenError::damaged(&path, 0, "it is missing, but the state that it named is there"));
+                }
             }
+            remove_others(state_dir, None)?;
+            let first = Self::open(state_dir.join("1"), 1, cache_bytes)?;
+            first.make_current(state_dir).map_err(|error| OpenError::io("write", &path, error))?;
+            return Ok(first);
+        };
+        let dir = state_dir.join(number.to_string());
+        if !dir.is_dir() {
+            return Err(OpenError::damaged(&dir, 0, "the directory is missing"));
         }
-        if let Some(number) = number {
-            let dir = state_dir.join(number.to_string());
-            if !dir.is_dir() {
-                return Err(OpenError::damaged(&dir, 0, "the directory is missing"));
-            }
-            return Self::open(dir, number, cache_bytes);
-        }
-        let first = Self::open(state_dir.join("1"), 1, cache_bytes)?;
-        first.make_current(state_dir).map_err(|error| OpenError::io("write", &path, error))?;
-        Ok(first)
+        // Nothing is removed before that succeeded: a bit of `current` may have turned over.
+        let current = Self::open(dir, number, cache_bytes)?;
+        remove_others(state_dir, Some(number))?;
+        Ok(current)
     }
 
     /// Makes an empty engine beside the one in use. It is removed when dropped, until it is made current.
@@ -93,6 +107,7 @@ impl Generation {
     }
 
     fn open(dir: PathBuf, number: u64, cache_bytes: u64) -> Result<Self, OpenError> {
+        intact::check(&dir)?;
         // The engine asserts some of what it reads; no file may make the process panic.
         let opened = quietly(|| {
             let database = Database::builder(&dir)
@@ -123,10 +138,10 @@ impl Generation {
         let mut file = std::fs::File::create(&aside)?;
         writeln!(file, "{}", self.number)?;
         file.sync_all()?;
-        std::fs::rename(&aside, state_dir.join("current"))?;
-        sync_dir(state_dir)?;
+        // Before the name is there: whatever fails behind it, what `current` names stays.
         self.doomed.store(false, Ordering::SeqCst);
-        Ok(())
+        std::fs::rename(&aside, state_dir.join("current")).inspect_err(|_| self.doom())?;
+        sync_dir(state_dir)
     }
 
     /// Remove it when nobody uses it any more.
@@ -148,6 +163,31 @@ impl Generation {
         self.engine
             .as_ref()
             .is_some_and(|(database, rows)| database.write_buffer_size() < MEMTABLE && rows.l0_table_count() < TABLES)
+    }
+
+    /// Waits while the engine would wait for its own thread if it were given a batch now. It would do so for ever once that thread has failed.
+    pub(super) fn wait_for_room(&self) -> Result<(), StateError> {
+        let (database, rows) = (self.database()?, self.rows()?);
+        self.wait_while(database, || rows.sealed_memtable_count() >= SEALED || rows.l0_table_count() >= HALTING_TABLES)
+    }
+
+    /// Has the engine put what it holds in memory into a table.
+    pub(super) fn flush(&self) -> Result<(), StateError> {
+        let (database, rows) = (self.database()?, self.rows()?);
+        match rows.rotate_memtable() {
+            Ok(true) => self.wait_while(database, || rows.sealed_memtable_count() > 0),
+            Ok(false) => Ok(()),
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
+    fn wait_while(&self, database: &Database, busy: impl Fn() -> bool) -> Result<(), StateError> {
+        while busy() {
+            // It says whether the engine has failed.
+            database.persist(PersistMode::Buffer).map_err(|error| self.error(&error))?;
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
     }
 
     /// Whether the engine takes no writes any more since one of them found no room.
@@ -213,6 +253,20 @@ fn sync_dirs(dir: &Path) -> std::io::Result<()> {
         }
     }
     sync_dir(dir)
+}
+
+/// Whether nothing was ever applied to it.
+fn is_empty(generation: &Generation) -> bool {
+    generation.rows().is_ok_and(|rows| matches!(rows.get(APPLIED), Ok(None)))
+}
+
+fn remove_others(state_dir: &Path, number: Option<u64>) -> Result<(), OpenError> {
+    for (other, dir) in generations(state_dir)? {
+        if Some(other) != number {
+            std::fs::remove_dir_all(&dir).map_err(|error| OpenError::io("remove", &dir, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// The engines in a directory.

@@ -19,6 +19,7 @@ mod apply;
 mod cache;
 mod deletion;
 mod generation;
+mod intact;
 mod read;
 mod rows;
 mod sessions;
@@ -291,7 +292,7 @@ impl State {
                 generation
             };
             let _syncing = self.syncing();
-            generation.rows()?.rotate_memtable_and_wait().map_err(|error| generation.error(&error))?;
+            generation.flush()?;
         }
         Ok(())
     }

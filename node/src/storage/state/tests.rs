@@ -531,3 +531,19 @@ fn small_batches_are_applied_at_once_but_not_beside_a_sync_and_not_while_the_eng
     }
     assert!(state.apply_at_once(&[one(index + 1)]).is_some());
 }
+
+#[test]
+fn a_damaged_or_missing_current_is_refused_and_removes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir);
+    apply(&state, 1, 1, plain(put("k", "v")));
+    state.persist().unwrap();
+    drop(state);
+    let current = dir.path().join("current");
+    fs::write(&current, "3\n").unwrap();
+    assert!(State::open(dir.path(), CACHE).unwrap_err().to_string().contains("missing"));
+    fs::remove_file(&current).unwrap();
+    assert!(State::open(dir.path(), CACHE).unwrap_err().to_string().contains("current"));
+    fs::write(&current, "1\n").unwrap();
+    assert_eq!(keys(&open(&dir), &everything()), ["k"]);
+}
