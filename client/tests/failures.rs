@@ -263,16 +263,29 @@ async fn reads_ask_for_what_this_client_has_seen() {
     assert_eq!(client.revision(), 8);
 }
 
+/// The answer to a put whose condition does not hold, of a key at `current`.
+fn refused(current: u64) -> Action {
+    let body = r#"{"error":{"code":"condition_failed","message":"no","outcome":"not_applied"}}"#;
+    Action::Answer(412, vec![("Muster-Node", id(1)), ("ETag", format!("\"{current}\""))], body.to_owned())
+}
+
 #[tokio::test]
 async fn a_condition_that_fails_tells_the_current_revision() {
-    let node = StandIn::start(|_| {
-        let body = r#"{"error":{"code":"condition_failed","message":"no","outcome":"not_applied"}}"#;
-        Action::Answer(412, vec![("Muster-Node", id(1)), ("ETag", "\"5\"".to_owned())], body.to_owned())
-    })
-    .await;
+    let node = StandIn::start(|_| refused(5)).await;
     let failed = client([&node]).put("k", "v").if_revision(4).await.unwrap_err();
     assert_eq!(failed, Error::ConditionFailed { current: Some(5) });
     assert_eq!(node.kv()[0].header("if-match"), Some("\"4\""));
+}
+
+#[tokio::test]
+async fn who_was_told_of_a_newer_write_reads_nothing_older() {
+    let node = StandIn::start(|request| if request.method == "PUT" { refused(57) } else { value("v", 57) }).await;
+    let client = client([&node]);
+    client.put("k", "v").if_revision(4).await.unwrap_err();
+    assert_eq!(client.revision(), 57);
+    client.get("k").await.unwrap();
+    let read = node.kv()[1].target.clone();
+    assert!(read.contains("min_revision=57"), "{read}");
 }
 
 #[tokio::test]

@@ -182,6 +182,10 @@ impl Client {
                 self.shared.answered.store(true, Ordering::Relaxed);
                 self.routes().answered(node, aim, answer.id(header::NODE), answer.id(header::LEADER));
                 self.saw(answer.number(header::REVISION));
+                if answer.status == reqwest::StatusCode::PRECONDITION_FAILED && answer.is_from_node() {
+                    // Told of the write that came first, the caller must not read from before it.
+                    self.saw(answer.etag());
+                }
                 self.refresh_when_due(node);
                 let absent =
                     answer.status == reqwest::StatusCode::NOT_FOUND && !request.writes && answer.is_from_node();

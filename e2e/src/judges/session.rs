@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::torture::operation::{Call, Operation};
+use crate::torture::operation::{Call, Operation, Seen};
 use crate::torture::record::Record;
 
 /// What is wrong.
@@ -21,9 +21,10 @@ pub fn judge(record: &Record) -> Vec<String> {
     for (client, mut operations) in sessions {
         operations.sort_by_key(|done| done.began);
         let (mut written, mut read) = (0, 0);
-        let mut own: BTreeMap<&str, u64> = BTreeMap::new();
+        // What it wrote of each key, or was told when a condition was refused.
+        let mut known: BTreeMap<&str, u64> = BTreeMap::new();
         for done in operations {
-            for (key, revision) in &own {
+            for (key, revision) in &known {
                 let missed = match done.saw(key) {
                     Some(Some(found)) => found.revision < *revision,
                     Some(None) => !deleted.contains(*key),
@@ -31,13 +32,21 @@ pub fn judge(record: &Record) -> Vec<String> {
                 };
                 if missed {
                     wrong.push(format!(
-                        "client {client} read {key} at {} and missed its own write {revision}",
+                        "client {client} read {key} at {} and missed {revision}, which it had written or been told of",
                         done.began
                     ));
                 }
             }
-            if let (Call::Put { key, .. }, Some(revision)) = (&done.call, done.acked()) {
-                let newest = own.entry(key).or_default();
+            let told = match (&done.call, &done.seen) {
+                (Call::Put { key, .. }, Seen::Wrote { revision, .. }) => Some((key, *revision)),
+                (Call::Put { key, .. } | Call::Delete { key, .. }, Seen::Refused { current: Some(current) }) => {
+                    read = read.max(*current);
+                    Some((key, *current))
+                }
+                _ => None,
+            };
+            if let Some((key, revision)) = told {
+                let newest = known.entry(key).or_default();
                 *newest = revision.max(*newest);
             }
             if let Some((applied, _)) = done.view() {
@@ -49,7 +58,7 @@ pub fn judge(record: &Record) -> Vec<String> {
                 }
                 if applied < read {
                     wrong.push(format!(
-                        "client {client} read revision {applied} at {} after it had read {read}",
+                        "client {client} read revision {applied} at {} after it had seen {read}",
                         done.began
                     ));
                 }
@@ -65,7 +74,22 @@ pub fn judge(record: &Record) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::judges::story::Story;
+    use crate::torture::operation::Condition;
     use crate::torture::operation::Freshness::Local;
+
+    #[test]
+    fn a_refused_condition_is_seen() {
+        let refused = |current| {
+            let seen = Seen::Refused { current };
+            Story::default().put_if("a", "1", Condition::At(4), 0..1, seen).by(1)
+        };
+        let then = |applied| judge(&refused(Some(57)).get_at("b", None, applied, None, 2..3, Local).by(1).record).len();
+        assert_eq!([then(57), then(56)], [0, 1]);
+        let older = refused(Some(57)).get_at("a", Some(("0", 50)), 57, None, 2..3, Local).by(1);
+        assert_eq!(judge(&older.record).len(), 1, "the key is older than what refused it");
+        let absent = refused(None).get_at("b", None, 3, None, 2..3, Local).by(1);
+        assert_eq!(judge(&absent.record), Vec::<String>::new(), "nobody said at what revision");
+    }
 
     #[test]
     fn it_bites() {
