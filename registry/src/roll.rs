@@ -107,8 +107,12 @@ impl Roll {
             return Err(Full);
         }
         let (id, cluster, observed_ip) = (member.id, member.cluster.clone(), member.observed_ip);
-        self.remove(id);
+        let before = self.take(id);
         self.enter(now, member, true);
+        if let Some(before) = before {
+            // Only now: what is known under a name outlasts the renewal of its only node.
+            self.drop_if_blank(&before.cluster);
+        }
         let arrival = match known {
             None => Arrival::New,
             Some(false) => Arrival::Changed,
@@ -206,11 +210,8 @@ impl Roll {
 
     /// Sets or takes away the record of a name.
     pub fn set_recorded(&mut self, name: &str, founding: Option<Founding>) {
-        let charter = self.charters.entry(name.to_owned()).or_default();
-        charter.set_recorded(founding);
-        if charter.is_blank() {
-            self.charters.remove(name);
-        }
+        self.charters.entry(name.to_owned()).or_default().set_recorded(founding);
+        self.drop_if_blank(name);
     }
 
     /// Clusters that are known only from the nodes that carry them, by name, each with one of those nodes in the founder's place.
@@ -283,15 +284,25 @@ impl Roll {
     }
 
     fn remove(&mut self, id: Uuid) -> Option<Member> {
+        let member = self.take(id)?;
+        self.drop_if_blank(&member.cluster);
+        Some(member)
+    }
+
+    /// Takes a node off the roll, and leaves what is known under its name.
+    fn take(&mut self, id: Uuid) -> Option<Member> {
         let Entry { member, heard_at } = self.nodes.remove(&id)?;
         self.by_age.remove(&(heard_at, id));
         if let Some(charter) = self.charters.get_mut(&member.cluster) {
             charter.leave(id, member.cluster_id);
-            if charter.is_blank() {
-                self.charters.remove(&member.cluster);
-            }
         }
         Some(member)
+    }
+
+    fn drop_if_blank(&mut self, name: &str) {
+        if self.charters.get(name).is_some_and(Charter::is_blank) {
+            self.charters.remove(name);
+        }
     }
 }
 
@@ -356,6 +367,20 @@ mod tests {
         assert_eq!(roll.unrecorded(at(5_000)), [("muster".to_owned(), founding.clone())]);
         roll.set_recorded("muster", Some(founding));
         assert_eq!((roll.unrecorded(at(5_000)), roll.conflict("muster")), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_record_that_a_person_took_away_stays_away_when_the_only_node_renews() {
+        let mut roll = Roll::new(LEASE, remembering());
+        say(&mut roll, 0, node(1, Some(100), 1));
+        roll.set_recorded("muster", Some(Founding { cluster_id: id(100), founder: id(1) }));
+        roll.set_recorded("muster", None);
+        for ms in [700, 1_400] {
+            say(&mut roll, ms, node(1, Some(100), 1));
+            assert_eq!(roll.unrecorded(at(ms)), [], "it is not learned again");
+        }
+        say(&mut roll, 2_100, Member { cluster: "other".into(), ..node(1, Some(100), 1) });
+        assert_eq!(roll.charters.keys().collect::<Vec<_>>(), ["other"], "a name that its only node left is not kept");
     }
 
     #[test]
