@@ -56,11 +56,15 @@ impl Discovery {
 impl Client {
     /// Asks the registries for nodes and waits for the answer.
     pub(super) async fn discover(&self, deadline: Instant) -> Result<(), Error> {
-        let _searching = self.shared.discovery.first.lock().await;
-        if !self.routes().is_empty() {
-            return Ok(());
-        }
-        match timeout_at(deadline, self.ask_registries()).await {
+        // Waiting for another's search counts as well: that one may have more time than this call.
+        let search = async {
+            let _searching = self.shared.discovery.first.lock().await;
+            if !self.routes().is_empty() {
+                return Ok(());
+            }
+            self.ask_registries().await
+        };
+        match timeout_at(deadline, search).await {
             Ok(found) => found,
             Err(_) => Err(Error::NoAnswer { outcome: Outcome::NotApplied, tried: Vec::new() }),
         }
@@ -172,6 +176,16 @@ mod tests {
         assert_eq!(address("[::]:8050").unwrap(), "http://10.0.0.7:8050");
         assert_eq!(address("db1:8050").unwrap(), "http://db1:8050");
         assert_eq!(address("no sense"), None);
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_the_search_of_another_no_longer_than_it_has() {
+        let client = Client::builder().registry("127.0.0.1:1").build().unwrap();
+        let _searching = client.shared.discovery.first.lock().await;
+        let call = client.discover(Instant::now() + Duration::from_millis(20));
+        let ended = tokio::time::timeout(Duration::from_secs(10), call).await;
+        let nobody = Error::NoAnswer { outcome: Outcome::NotApplied, tried: Vec::new() };
+        assert_eq!(ended.expect("its own deadline ends it"), Err(nobody));
     }
 
     #[test]
