@@ -26,7 +26,7 @@ pub trait Claims {
     type Error: Send;
 
     /// The cluster id of a claim that was written and neither confirmed nor dropped, in this life or an earlier one.
-    fn unconfirmed(&self) -> Option<Uuid>;
+    fn unconfirmed(&self) -> impl Future<Output = Option<Uuid>> + Send;
 
     /// Writes a fresh cluster id as an unconfirmed claim, and returns it.
     fn write(&self) -> impl Future<Output = Result<Uuid, Self::Error>> + Send;
@@ -64,7 +64,7 @@ impl Discovery {
     pub async fn settle<C: Claims>(&self, claims: &C) -> Result<Settled, C::Error> {
         let named = self.shared.registries.len();
         let mut pictures = self.picture();
-        let mut claim = claims.unconfirmed().map(|id| Claim::remembered(self.founding(id), named));
+        let mut claim = claims.unconfirmed().await.map(|id| Claim::remembered(self.founding(id), named));
         let mut told = None;
         loop {
             let picture = pictures.borrow_and_update().clone();

@@ -81,7 +81,7 @@ impl Disk {
 impl Claims for Disk {
     type Error = std::convert::Infallible;
 
-    fn unconfirmed(&self) -> Option<Uuid> {
+    async fn unconfirmed(&self) -> Option<Uuid> {
         *self.claim.lock().unwrap()
     }
 
@@ -181,7 +181,7 @@ async fn an_unconfirmed_founder_that_comes_back_is_confirmed_or_drops_its_claim(
     let second = node(2, &[&registry], 1);
     let disk = Disk::claiming(Uuid::from_u128(200));
     assert_eq!(id_of(&settled(&second, &disk).await), claim);
-    assert_eq!((disk.unconfirmed(), *disk.confirmed.lock().unwrap()), (None, None));
+    assert_eq!((disk.unconfirmed().await, *disk.confirmed.lock().unwrap()), (None, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +205,7 @@ async fn two_founders_that_each_hold_a_registry_end_as_one() {
     for task in settling {
         assert_eq!(id_of(&task.await.unwrap()), claims[0], "the lower id's claim stands");
     }
-    assert_eq!((disks[1].unconfirmed(), *disks[1].confirmed.lock().unwrap()), (None, None));
+    assert_eq!((disks[1].unconfirmed().await, *disks[1].confirmed.lock().unwrap()), (None, None));
     for registry in [&r1, &r2] {
         let clusters = registry.client().clusters().await.unwrap().clusters;
         assert_eq!(clusters[0].founding.as_ref().unwrap().cluster_id, claims[0]);
@@ -229,7 +229,7 @@ async fn one_of_two_registries_confirms_nothing() {
         settled = settling => panic!("{settled:?}"),
         _ = timeout(DEADLINE, recorded) => {}
     }
-    assert_eq!((disk.unconfirmed(), *disk.confirmed.lock().unwrap()), (Some(claim), None));
+    assert_eq!((disk.unconfirmed().await, *disk.confirmed.lock().unwrap()), (Some(claim), None));
     // The other one comes back with its port, and the same claim goes on.
     let _r2 = Running::start(dirs[1].path());
     assert_eq!(settled(&node, &disk).await, Settled::Founder { cluster_id: claim });

@@ -29,7 +29,7 @@ impl Joining {
 
     /// The cluster that this node is to found, if it is. Returns as well when it was let into one.
     async fn to_found(&self) -> Result<Option<Uuid>, StartError> {
-        let claimed = self.identity().founding();
+        let claimed = self.unconfirmed().await;
         if let Some(id) = self.replication.cluster_id() {
             // A founder that stopped between its first step and its last takes the rest now.
             return Ok(claimed.filter(|claimed| *claimed == id));
@@ -93,8 +93,8 @@ impl Joining {
 impl Claims for Joining {
     type Error = StartError;
 
-    fn unconfirmed(&self) -> Option<Uuid> {
-        self.identity().founding()
+    async fn unconfirmed(&self) -> Option<Uuid> {
+        self.with_identity(|identity| identity.founding()).await
     }
 
     async fn write(&self) -> Result<Uuid, StartError> {
@@ -119,8 +119,7 @@ impl Joining {
     async fn note(&self, founding: Option<Uuid>) -> Result<(), StartError> {
         let mut said = false;
         loop {
-            let noted = self.identity().set_founding(founding);
-            match noted {
+            match self.with_identity(move |identity| identity.set_founding(founding)).await {
                 Err(error) if error.is_for_want_of_room() => {
                     if !said {
                         warn!("the founding cannot be noted yet, and waits: {error}");

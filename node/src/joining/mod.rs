@@ -23,6 +23,7 @@ use log::warn;
 use muster_cluster::runtime::{Cluster, IncomingStream, KeyFile, Options, StampFile};
 use muster_cluster::swim;
 use muster_cluster::world::net::{TcpListener, UdpSocket};
+use muster_cluster::world::spawn_blocking;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
@@ -97,8 +98,7 @@ impl Joining {
     ) -> Result<Infallible, StartError> {
         let peer_at = tcp.local_addr()?;
         let host = self.host(peer_at.ip()).await?;
-        let kept = self.identity().keep_advertised(host.to_string());
-        match kept {
+        match self.with_identity(move |identity| identity.keep_advertised(host.to_string())).await {
             // Only of use to a later start that finds no registry.
             Err(error) if error.is_for_want_of_room() => {
                 warn!("this node's address is not kept for its next start: {error}")
@@ -162,9 +162,37 @@ impl Joining {
         }
     }
 
+    /// To read before anything is written: a write holds it for as long as the disk takes.
     fn identity(&self) -> MutexGuard<'_, Identity> {
-        // A change either happened on the disk and in memory, or in neither.
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.identity)
+    }
+
+    /// Reads or changes the identity, see [`aside`].
+    async fn with_identity<T: Send + 'static>(&self, run: impl FnOnce(&mut Identity) -> T + Send + 'static) -> T {
+        aside(&self.identity, run).await
+    }
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A change either happened on the disk and in memory, or in neither.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// On a thread that may block. A change syncs twice, and a small machine has one thread for all tasks: with a disk that hangs, gossip and reads would
+/// hang too. Once begun it is done to the end, even if nobody waits for it any more.
+async fn aside<T, R>(shared: &Arc<Mutex<T>>, run: impl FnOnce(&mut T) -> R + Send + 'static) -> R
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let shared = shared.clone();
+    match spawn_blocking(move || run(&mut locked(&shared))).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and with it whoever asked.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -174,5 +202,24 @@ async fn serve_streams(replication: Arc<Replication>, mut incoming: mpsc::Receiv
         let address = stream.address().ip();
         let serving = tokio::spawn(replication.clone().serve(from, kind, stream));
         guests.came(from, kind, address, serving.abort_handle());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn while_a_write_hangs_the_only_worker_goes_on() {
+        let disk = Arc::new(Mutex::new(0));
+        let (mend, mended) = std::sync::mpsc::channel();
+        let write = aside(&disk, move |written| {
+            mended.recv().unwrap();
+            *written = 1;
+        });
+        // Reached by the thread that would hang.
+        let other = async { mend.send(()).unwrap() };
+        tokio::join!(write, other);
+        assert_eq!(*locked(&disk), 1);
     }
 }

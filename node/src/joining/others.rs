@@ -1,11 +1,16 @@
 //! Whom else there may be: seeds to start from, members to remember, and what the replication is told of both.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
 
 use log::warn;
 use muster_client::api::registry::Seed;
-use muster_cluster::runtime::Cluster;
+use muster_cluster::runtime::{Cluster, View};
 use muster_cluster::swim::MemberState;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::Joining;
@@ -14,6 +19,8 @@ use crate::replication::{Others, Registries};
 
 /// Members that are remembered for a start without a registry: enough that one of them is alive.
 const REMEMBERED: usize = 32;
+/// How soon members that could not be kept are tried again: a disk may be full for long, and the next start is not now.
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl Joining {
     pub(super) fn first_seeds(&self) -> Vec<String> {
@@ -41,22 +48,13 @@ impl Joining {
 
     /// Keeps where live members are, for a start when every registry is gone.
     pub(super) async fn remember_peers(&self, cluster: &Cluster) {
-        let mut members = cluster.members();
-        let mut remembered = self.identity().peers().to_vec();
-        while members.changed().await.is_ok() {
-            let view = members.borrow_and_update().clone();
-            let others = view.members.iter().filter(|member| member.id != view.local);
-            let live = others.filter(|member| member.state == MemberState::Alive);
-            let peers: Vec<String> = live.map(|member| member.address.to_string()).take(REMEMBERED).collect();
-            // Who lost sight of everybody keeps the last that were seen.
-            if peers.is_empty() || peers == remembered {
-                continue;
-            }
-            if let Err(error) = self.identity().keep_peers(peers.clone()) {
-                warn!("the members are not remembered for the next start: {error}");
-            }
-            remembered = peers;
-        }
+        let remembered = self.remembered().await;
+        let keep = async |peers| self.with_identity(move |identity| identity.keep_peers(peers)).await;
+        keep_newest(cluster.members(), live_peers, remembered, keep).await;
+    }
+
+    async fn remembered(&self) -> Vec<String> {
+        self.with_identity(|identity| identity.peers().to_vec()).await
     }
 
     /// Tells the registries whose place this cluster took, as soon as this node knows it.
@@ -79,7 +77,7 @@ impl Joining {
 
     /// Tells the replication whom else there may be, by what is remembered and what registries say.
     pub(super) async fn tell_others(&self) {
-        let mut remembered = self.identity().peers().to_vec();
+        let mut remembered = self.remembered().await;
         remembered.extend(self.flags.join.iter().cloned());
         let tell = |registries| self.replication.tell_others(Others { remembered: remembered.clone(), registries });
         let Some(discovery) = &self.discovery else { return tell(Registries::Unnamed) };
@@ -93,6 +91,44 @@ impl Joining {
     }
 }
 
+fn live_peers(view: &Arc<View>) -> Vec<String> {
+    let others = view.members.iter().filter(|member| member.id != view.local);
+    let live = others.filter(|member| member.state == MemberState::Alive);
+    live.map(|member| member.address.to_string()).take(REMEMBERED).collect()
+}
+
+/// Keeps what the newest view says, and tries again what could not be kept.
+async fn keep_newest<V, E: Display>(
+    mut views: watch::Receiver<V>,
+    peers: impl Fn(&V) -> Vec<String>,
+    mut kept: Vec<String>,
+    keep: impl AsyncFn(Vec<String>) -> Result<(), E>,
+) {
+    let mut failing = false;
+    loop {
+        if failing {
+            sleep(AGAIN).await;
+        } else if views.changed().await.is_err() {
+            return;
+        }
+        let newest = peers(&views.borrow_and_update());
+        // Who lost sight of everybody keeps the last that were seen.
+        if newest.is_empty() || newest == kept {
+            failing = false;
+            continue;
+        }
+        match keep(newest.clone()).await {
+            Ok(()) => (kept, failing) = (newest, false),
+            Err(error) => {
+                if !failing {
+                    warn!("the members are not remembered for the next start yet: {error}");
+                }
+                failing = true;
+            }
+        }
+    }
+}
+
 /// What the registries' picture says of other members of this cluster. What is kept of a registry that fell silent is no word of it.
 fn listed(picture: &Picture, own: Option<Uuid>) -> Registries {
     let ours = |seed: &Seed| seed.cluster_id.is_some() && seed.cluster_id == own;
@@ -100,5 +136,35 @@ fn listed(picture: &Picture, own: Option<Uuid>) -> Registries {
         0 => Registries::Silent,
         _ if picture.seeds.iter().any(ours) => Registries::Listed,
         _ => Registries::Nobody,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn members_that_could_not_be_kept_are_kept_later_and_only_once() {
+        let (seen, views) = watch::channel(vec!["a".to_owned()]);
+        let (tries, full) = (RefCell::new(Vec::new()), RefCell::new(true));
+        let keep = async |peers: Vec<String>| {
+            tries.borrow_mut().push((peers.join(","), *full.borrow()));
+            if *full.borrow() { Err("no room") } else { Ok(()) }
+        };
+        let story = async {
+            for (peers, is_full) in [("b", true), ("b", false), ("b", false), ("", false), ("c", false)] {
+                full.replace(is_full);
+                seen.send_replace(peers.split_terminator(',').map(str::to_owned).collect());
+                sleep(AGAIN + AGAIN / 2).await;
+            }
+        };
+        tokio::select! {
+            () = keep_newest(views, Clone::clone, vec!["a".to_owned()], keep) => {}
+            () = story => {}
+        }
+        let expected = [("b", true), ("b", true), ("b", false), ("c", false)];
+        assert_eq!(tries.into_inner(), expected.map(|(peers, full)| (peers.to_owned(), full)));
     }
 }
