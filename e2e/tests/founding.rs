@@ -202,6 +202,24 @@ async fn a_founder_killed_after_the_record_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_founder_whose_disk_is_lost_before_it_let_anybody_in_is_given_up_by_a_person() {
+    let (mut cluster, between, founder) = founder_killed(Stuck::After).await;
+    let lost = recorded(&cluster).await;
+    assert_eq!(lost.len(), 1);
+    between.let_pass();
+    cluster.nodes[founder].wipe();
+    cluster.nodes[founder].start().await;
+    let waiting = format!("waiting for cluster {} to let this node in", lost[0]);
+    eventually("all three wait for the cluster that nobody has", SOON, async || {
+        cluster.nodes.iter().all(|node| node.process.run_log().contains(&waiting)).then_some(())
+    })
+    .await;
+    cluster.http.delete(format!("{}/clusters/muster", cluster.registry.url())).ok().await;
+    let id = one_cluster(&mut cluster).await;
+    assert_ne!(id, lost[0], "those that waited look again, and found another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_registries_found_together_and_either_may_go() {
     let mut cluster = Plan::new(0).without_registry().lay();
     let other_at = SocketAddr::from((cluster.ip, 8081));

@@ -13,12 +13,14 @@ use muster_client::api::registry::{Founding, Seed};
 use muster_client::http::Recorded;
 use uuid::Uuid;
 
-use super::agent::Discovery;
+use super::agent::{Discovery, Picture};
 use super::round::{Claim, Next, Reply};
 use super::standing::Standing;
 
 /// 200 ms between rounds of one claim: a registry that came back is heard soon, and nobody is flooded.
 const ROUND: Duration = Duration::from_millis(200);
+/// 2 s for the picture to show what a registry already answered: a newcomer asks each several times in that time.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// The node's own disk, as far as founding needs it. Every change is synced before the future resolves.
 pub trait Claims {
@@ -59,6 +61,8 @@ pub enum Settled {
 impl Discovery {
     /// Waits until it is settled whether this node founds or joins; for ever, if that is how long it takes. To be called by a
     /// node that is part of no confirmed cluster, once at a time. May be dropped and called again: a claim under way is on disk.
+    ///
+    /// Who is to join calls it again when that cluster is [gone](Discovery::gone) before it let this node in.
     ///
     /// Afterwards, once the node *is* a member, tell the registries with [`Discovery::update`].
     pub async fn settle<C: Claims>(&self, claims: &C) -> Result<Settled, C::Error> {
@@ -121,6 +125,23 @@ impl Discovery {
                 // The agent was stopped: nothing will ever be settled, and the caller is about to be dropped.
                 std::future::pending::<()>().await;
             }
+        }
+    }
+
+    /// Waits until the registries speak of no such cluster any more: there is none yet, or another. Then [`Discovery::settle`] has to be called again. That
+    /// they are silent, or know several, says nothing.
+    pub async fn gone(&self, cluster_id: Uuid) {
+        let gone = |picture: &Picture| match picture.standing {
+            Standing::Waiting | Standing::Offered => true,
+            Standing::Cluster(id) => id != cluster_id,
+            Standing::Unheard | Standing::Silent | Standing::Conflict(_) => false,
+        };
+        let mut pictures = self.picture();
+        // What a registry answered to a claim is newer than the picture, in which that cluster may be yet to come.
+        let _ = tokio::time::timeout(CATCH_UP, pictures.wait_for(|picture| !gone(picture))).await;
+        if pictures.wait_for(gone).await.is_err() {
+            // The agent was stopped, as in `settle`.
+            std::future::pending::<()>().await;
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use muster_client::api::registry::{Founding, Registration};
 use muster_client::http::{Recorded, Registry};
 use muster_registry::flags::Flags;
@@ -255,6 +256,29 @@ async fn a_wiped_registry_learns_from_a_member_and_offers_nothing() {
     assert!(matches!(&joined, Settled::Join { cluster_id, .. } if *cluster_id == cluster), "{joined:?}");
     let known = registry.client().clusters().await.unwrap().clusters;
     assert!(known[0].founding.as_ref().is_none_or(|founding| founding.cluster_id == cluster), "{known:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_cluster_whose_record_a_person_takes_away_founds_the_next() {
+    let dir = TempDir::new().unwrap();
+    let registry = Running::start(dir.path());
+    let lost = Founding { cluster_id: Uuid::from_u128(100), founder: Uuid::from_u128(9) };
+    while registry.client().record("muster", &lost).await != Ok(Recorded::Yes) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let node = node(1, &[&registry], 1);
+    let disk = Disk::default();
+    assert!(matches!(settled(&node, &disk).await, Settled::Join { cluster_id, .. } if cluster_id == lost.cluster_id));
+    drop(registry);
+    until(&node, |picture| picture.answering == 0).await;
+    assert_eq!(node.gone(lost.cluster_id).now_or_never(), None, "silence says nothing");
+    let registry = Running::start(dir.path());
+    until(&node, |picture| picture.answering == 1).await;
+    assert_eq!(node.gone(lost.cluster_id).now_or_never(), None, "it is there still");
+    assert!(registry.client().forget_cluster("muster").await.unwrap());
+    timeout(DEADLINE, node.gone(lost.cluster_id)).await.expect("it is gone");
+    let founded = settled(&node, &disk).await;
+    assert!(matches!(founded, Settled::Founder { cluster_id } if cluster_id != lost.cluster_id), "{founded:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

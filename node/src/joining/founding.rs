@@ -48,15 +48,24 @@ impl Joining {
         };
         // A leader may let this node in while the registries still think.
         let mut joined = self.replication.joined();
+        let founder = async {
+            loop {
+                match discovery.settle(self).await? {
+                    Settled::Founder { cluster_id } => return Ok(Some(cluster_id)),
+                    Settled::Join { cluster_id, .. } => {
+                        info!("waiting for cluster {cluster_id} to let this node in");
+                        // Its founder's disk may be lost before anybody was let in, and its record be taken away by a person.
+                        discovery.gone(cluster_id).await;
+                        info!(
+                            "the registries know cluster {cluster_id} no more; this node looks again for one to found or to join"
+                        );
+                    }
+                }
+            }
+        };
         tokio::select! {
             _ = joined.wait_for(Option::is_some) => Ok(None),
-            settled = discovery.settle(self) => match settled? {
-                Settled::Founder { cluster_id } => Ok(Some(cluster_id)),
-                Settled::Join { cluster_id, .. } => {
-                    info!("waiting for cluster {cluster_id} to let this node in");
-                    Ok(None)
-                }
-            },
+            founder = founder => founder,
         }
     }
 
