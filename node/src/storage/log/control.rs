@@ -14,11 +14,12 @@
 //!
 //! **The vote** is written to its first slot, synced, written to its second, synced, and only then acknowledged. Whichever
 //! slot is torn or rots, the other holds every vote that was acknowledged; the newer of two good ones counts.
+//! What is found at a start may be in one slot only, or in no more than the system's memory: it is written to both again, synced, before anything is done by it.
 //! **The marks** are written to their slots in turn. Those that forbid something (how far the log was purged) are synced, and with two writes,
 //! like the vote; those that only help to find damage (committed, flushed) ride along unsynced, always behind the sync of what they speak of, so that they never
 //! promise more than is on disk.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,16 @@ pub(super) struct Control {
     pub(super) file: LogFile,
     vote_sequence: u64,
     marks_sequence: u64,
+    /// The vote and the marks as they were found, until they are settled.
+    found: Vec<Found>,
+}
+
+/// The newer good slot of two.
+#[derive(Debug)]
+struct Found {
+    slot: u64,
+    sequence: u64,
+    content: Vec<u8>,
 }
 
 /// What was in the file.
@@ -74,7 +85,7 @@ impl Control {
             }
             let file = LogFile::create(&aside)?;
             file.zero(0, 4 * SLOT)?;
-            let mut control = Self { file, vote_sequence: 0, marks_sequence: 0 };
+            let mut control = Self { file, vote_sequence: 0, marks_sequence: 0, found: Vec::new() };
             control.write_vote(&[])?;
             control.write_marks_synced(marks)?;
             std::fs::rename(&aside, path)?;
@@ -92,10 +103,33 @@ impl Control {
         let vote = newer(path, &bytes, [0, 1], "the vote")?;
         let marks = newer(path, &bytes, [2, 3], "the marks")?;
         let contents = Contents {
-            vote: Some(vote.1).filter(|vote| !vote.is_empty()),
-            marks: postcard::from_bytes(&marks.1).map_err(|_| damaged(path, "the marks", 2 * SLOT))?,
+            vote: Some(vote.content.clone()).filter(|vote| !vote.is_empty()),
+            marks: postcard::from_bytes(&marks.content).map_err(|_| damaged(path, "the marks", 2 * SLOT))?,
         };
-        Ok((Self { file, vote_sequence: vote.0, marks_sequence: marks.0 }, contents))
+        let (vote_sequence, marks_sequence) = (vote.sequence, marks.sequence);
+        Ok((Self { file, vote_sequence, marks_sequence, found: vec![vote, marks] }, contents))
+    }
+
+    /// Writes what was found to both slots of each, synced: a process that was killed may have left it in one, and that in the system's memory alone.
+    /// Nothing may be done by it before.
+    pub(super) fn settle(&mut self) -> Result<(), OpenError> {
+        let found = std::mem::take(&mut self.found);
+        // The other slot of each pair first, so that a good one is there at every moment.
+        let written = [1, 0].into_iter().try_for_each(|other| {
+            found.iter().try_for_each(|found| self.write(found.slot ^ other, found.sequence, &found.content))?;
+            self.file.sync()
+        });
+        match written {
+            // Only file systems that copy on write run out of room here; with such a disk, too, a node starts and says that it is full.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                log::warn!(
+                    "{}: there is no room to write both copies of what it says: {error}",
+                    self.file.path.display()
+                );
+                Ok(())
+            }
+            written => written.map_err(|error| OpenError::io("write", &self.file.path, error)),
+        }
     }
 
     /// Writes a vote to both slots, one after the other, each synced. Empty: none. Longer than a sector takes: refused.
@@ -142,14 +176,13 @@ impl Control {
     }
 }
 
-/// The newer good slot of two: sequence and content.
-fn newer(path: &Path, bytes: &[u8], slots: [u64; 2], what: &str) -> Result<(u64, Vec<u8>), OpenError> {
-    let mut best = None;
+fn newer(path: &Path, bytes: &[u8], slots: [u64; 2], what: &str) -> Result<Found, OpenError> {
+    let mut best: Option<Found> = None;
     for slot in slots {
         match parse(bytes.get((slot * SLOT) as usize..).unwrap_or_default(), slot) {
             Slot::Good(sequence, content) => {
-                if best.as_ref().is_none_or(|(known, _)| *known < sequence) {
-                    best = Some((sequence, content));
+                if best.as_ref().is_none_or(|best| best.sequence < sequence) {
+                    best = Some(Found { slot, sequence, content });
                 }
             }
             Slot::Newer(version) => return Err(OpenError::newer(path, version)),
@@ -229,6 +262,8 @@ fn checksum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     fn marks(index: u64) -> Marks {
@@ -274,5 +309,65 @@ mod tests {
             let refusal = Control::open(&path).unwrap_err().to_string();
             assert!(refusal.contains("control") && refusal.contains("both copies"), "{refusal}");
         }
+    }
+
+    /// What stands in each slot; `None`: nothing good.
+    fn slots(path: &Path) -> [Option<(u64, Vec<u8>)>; 4] {
+        let bytes = std::fs::read(path).unwrap();
+        [0, 1, 2, 3].map(|slot| match parse(&bytes[(slot * SLOT) as usize..], slot) {
+            Slot::Good(sequence, content) => Some((sequence, content)),
+            Slot::Newer(_) | Slot::Bad => None,
+        })
+    }
+
+    #[test]
+    fn one_start_makes_both_copies_good_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let mut control = Control::create(&path, marks(0)).unwrap();
+        control.write_vote(b"vote").unwrap();
+        control.write_marks_synced(marks(7)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for slot in 0..4 {
+            let mut bytes = whole.clone();
+            bytes[slot * SLOT as usize + 20] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(slots(&path)[slot], None);
+            let (mut control, found) = Control::open(&path).unwrap();
+            control.settle().unwrap();
+            let [vote, other_vote, marks, other_marks] = slots(&path);
+            assert!(vote.is_some() && vote == other_vote, "slot {slot}");
+            assert!(marks.is_some() && marks == other_marks, "slot {slot}");
+            // What follows is newer than both.
+            control.write_vote(b"next").unwrap();
+            control.write_marks(self::marks(8)).unwrap();
+            let next = Contents { vote: Some(b"next".to_vec()), marks: self::marks(8) };
+            assert_eq!((found.vote, Control::open(&path).unwrap().1), (Some(b"vote".to_vec()), next));
+        }
+    }
+
+    #[test]
+    fn a_vote_that_came_into_one_slot_only_is_in_both_after_a_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let mut control = Control::create(&path, marks(0)).unwrap();
+        control.write_vote(b"old").unwrap();
+        control.write(0, 3, b"new").unwrap();
+        drop(control);
+        Control::open(&path).unwrap().0.settle().unwrap();
+        assert_eq!(slots(&path)[..2], [Some((3, b"new".to_vec())), Some((3, b"new".to_vec()))]);
+    }
+
+    #[test]
+    fn a_disk_without_room_is_no_reason_not_to_start_and_one_that_fails_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        Control::create(&path, marks(0)).unwrap();
+        let (mut full, _) = Control::open(&path).unwrap();
+        full.file.faults.overwrites.store(true, Ordering::SeqCst);
+        full.settle().unwrap();
+        let (mut failing, _) = Control::open(&path).unwrap();
+        failing.file.faults.sync.store(true, Ordering::SeqCst);
+        assert!(matches!(failing.settle(), Err(OpenError::Io(line)) if line.contains("control")));
     }
 }

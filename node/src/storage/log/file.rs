@@ -20,6 +20,8 @@ pub(super) struct Faults {
     pub(super) sync: AtomicBool,
     /// There is no room for new segments.
     pub(super) space: AtomicBool,
+    /// No write finds room, as where a file system copies what is overwritten.
+    pub(super) overwrites: AtomicBool,
 }
 
 /// An open file with its name, for messages.
@@ -57,6 +59,10 @@ impl LogFile {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if self.faults.overwrites.load(Ordering::SeqCst) {
+            return Err(ErrorKind::StorageFull.into());
+        }
         self.unsynced.writes(offset, bytes.len(), |offset, length| self.read_at(offset, length))?;
         self.file.write_all_at(bytes, offset)
     }

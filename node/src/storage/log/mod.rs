@@ -154,7 +154,7 @@ impl Log {
         create_dir(dir).map_err(|error| OpenError::io("create", dir, error))?;
         let path = dir.join("control");
         let exists = path.try_exists().map_err(|error| OpenError::io("look for", &path, error))?;
-        let (control, contents) = if exists {
+        let (mut control, contents) = if exists {
             Control::open(&path)?
         } else {
             let marks = Marks { first_generation: 1, ..Marks::default() };
@@ -166,6 +166,11 @@ impl Log {
         };
         let marks = contents.marks;
         let recovered = recovery::recover(dir, &marks, options.segment_bytes)?;
+        // What is refused above was left as it is. From here on the vote is told and segments that are purged by the marks go.
+        control.settle()?;
+        for path in &recovered.misfits {
+            std::fs::remove_file(path).map_err(|error| OpenError::io("remove", path, error))?;
+        }
         let spares = Spares::new(
             dir.to_owned(),
             options.segment_bytes,

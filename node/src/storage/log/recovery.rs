@@ -20,6 +20,8 @@ pub(super) struct Recovered {
     pub(super) index: Index,
     /// Files that hold nothing.
     pub(super) spares: Vec<Arc<LogFile>>,
+    /// Files that hold nothing either, of no size that is of use.
+    pub(super) misfits: Vec<PathBuf>,
     /// Checksum of the last record of the newest segment.
     pub(super) checksum: u32,
     /// The highest number in a file name.
@@ -32,9 +34,10 @@ struct Candidate {
     checksum: u32,
 }
 
-/// Reads the segments in `dir`. `size` is that of new segments: spares of another size are deleted.
+/// Reads the segments in `dir`. `size` is that of new segments: spares of another size are of no use.
 pub(super) fn recover(dir: &Path, marks: &Marks, size: u64) -> Result<Recovered, OpenError> {
     let mut spares = Vec::new();
+    let mut misfits = Vec::new();
     let mut live = Vec::new();
     let mut highest_file = 0;
     for (number, path) in segment_files(dir)? {
@@ -47,9 +50,7 @@ pub(super) fn recover(dir: &Path, marks: &Marks, size: u64) -> Result<Recovered,
                 live.push(Candidate { file: Arc::new(file), header, checksum });
             }
             Found::Header(..) | Found::Blank if length == size => spares.push(Arc::new(file)),
-            Found::Header(..) | Found::Blank => {
-                std::fs::remove_file(&path).map_err(|error| OpenError::io("remove", &path, error))?;
-            }
+            Found::Header(..) | Found::Blank => misfits.push(path),
             Found::Newer(version) => return Err(OpenError::newer(&path, version)),
             Found::Damaged => return Err(OpenError::damaged(&path, 0, "the segment's header is damaged")),
         }
@@ -72,7 +73,7 @@ pub(super) fn recover(dir: &Path, marks: &Marks, size: u64) -> Result<Recovered,
         let what = format!("entry {} was committed, but the log ends {found}", committed.index);
         return Err(OpenError::damaged(path, end, &what));
     }
-    Ok(Recovered { index, spares, checksum, highest_file })
+    Ok(Recovered { index, spares, misfits, checksum, highest_file })
 }
 
 /// The segment files and their numbers.

@@ -379,6 +379,19 @@ fn a_missing_segment_and_a_missing_control_file_are_refused() {
     assert!(refusal.contains("control") && refusal.contains("missing"), "{refusal}");
 }
 
+#[test]
+fn what_rots_of_the_vote_in_one_life_and_in_the_next_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    wait(|done| open(&dir).save_vote(Bytes::from_static(b"vote"), done)).unwrap();
+    let path = dir.path().join("control");
+    for slot in [0, 1, 0] {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[slot * 4096] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(open(&dir).vote().unwrap(), "vote", "slot {slot}");
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append(u8),
