@@ -3,7 +3,12 @@
 //! A crash can only harm what was written since the last sync: a suffix of the newest segment. So a bad record there is a torn
 //! tail, unless something proves that it had been synced: a good record behind it that was written after that sync, the mark of the last sync, or the
 //! mark of the last committed entry. Anywhere else a bad record is damage.
+//!
+//! What is read here may be in the system's memory alone: after a sync that failed, it keeps the pages, calls them clean and never writes them. So whatever
+//! is not known as synced is written again before it is vouched for.
 
+use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,7 +83,7 @@ pub(super) fn recover(dir: &Path, marks: &Marks, size: u64) -> Result<Recovered,
 
 /// The segment files and their numbers.
 fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, OpenError> {
-    let listed = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let listed = std::fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut files = Vec::new();
     for entry in listed.map_err(|error| OpenError::io("list", dir, error))? {
         let path = entry.path();
@@ -116,7 +121,7 @@ fn scan(candidate: &Candidate, next: Option<(u64, u32)>, marks: &Marks, index: &
     // One segment at a time in memory: 16 MiB by default, for the time of the scan.
     let bytes = file.read_at(0, header.size as usize).map_err(|error| OpenError::io("read", path, error))?;
     index.add_segment(file.clone(), header.generation, header.size, START);
-    let (mut at, mut chain) = (START as usize, *checksum);
+    let (mut at, mut chain, mut synced) = (START as usize, *checksum, START as usize);
     while let Some(parsed) = bytes.get(at..).and_then(|rest| record::parse(rest, header.generation)) {
         if parsed.head.previous != chain {
             break;
@@ -134,6 +139,7 @@ fn scan(candidate: &Candidate, next: Option<(u64, u32)>, marks: &Marks, index: &
             }
         }
         chain = parsed.checksum;
+        synced = parsed.head.synced as usize;
         at += parsed.size();
     }
     index.set_end(at as u64);
@@ -143,15 +149,16 @@ fn scan(candidate: &Candidate, next: Option<(u64, u32)>, marks: &Marks, index: &
             Err(OpenError::damaged(path, at as u64, "a record is damaged, and newer ones stand in the next segment"))
         }
         None => {
-            check_tail(candidate, &bytes, at, marks)?;
+            check_tail(candidate, &bytes, synced.clamp(START as usize, at)..at, marks)?;
             Ok(chain)
         }
     }
 }
 
-/// The newest segment's records end at `at`: rightly, torn, or damaged?
-fn check_tail(candidate: &Candidate, bytes: &[u8], at: usize, marks: &Marks) -> Result<(), OpenError> {
+/// The newest segment's records end where `unproven` does: rightly, torn, or damaged? Of those in `unproven` none says that they were synced.
+fn check_tail(candidate: &Candidate, bytes: &[u8], unproven: Range<usize>, marks: &Marks) -> Result<(), OpenError> {
     let Candidate { file, header, .. } = candidate;
+    let at = unproven.end;
     let path = &file.path;
     if marks.flushed.0 == header.generation && marks.flushed.1 > at as u64 {
         let what = format!(
@@ -179,6 +186,13 @@ fn check_tail(candidate: &Candidate, bytes: &[u8], at: usize, marks: &Marks) -> 
     torn |= header.generation == 1 && bytes.get(at..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0));
     let length = bytes.len() as u64;
     let repaired = (|| {
+        match write_again(file, bytes, unproven) {
+            // Only file systems that copy on write run out of room here; it is no reason not to start.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                log::warn!("{}: there is no room to write the last records again: {error}", path.display());
+            }
+            written => written?,
+        }
         if torn || length < header.size {
             if torn {
                 log::warn!(
@@ -192,4 +206,38 @@ fn check_tail(candidate: &Candidate, bytes: &[u8], at: usize, marks: &Marks) -> 
         file.sync()
     })();
     repaired.map_err(|error| OpenError::io("repair", path, error))
+}
+
+/// Writes the header and these records over themselves, so that the next sync has something to sync: see above.
+fn write_again(file: &LogFile, bytes: &[u8], records: Range<usize>) -> io::Result<()> {
+    /// 1 MiB: a record may have a thousand times that, and the system is to have it in pieces.
+    const PIECE: usize = 1 << 20;
+    file.write_at(bytes.get(..segment::HEADER).unwrap_or_default(), 0)?;
+    let start = records.start;
+    for (number, piece) in bytes.get(records).unwrap_or_default().chunks(PIECE).enumerate() {
+        file.write_at(piece, (start + number * PIECE) as u64)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_and_what_nobody_calls_synced_are_written_again_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..4 << 20).map(|at: usize| (at % 251) as u8 + 1).collect();
+        let (start, long) = (START as usize, (3 << 20) + 5);
+        for (number, records) in [start..start, 5_000..5_008, 5_000..long].into_iter().enumerate() {
+            let file = LogFile::create(&dir.path().join(number.to_string())).unwrap();
+            file.zero(0, bytes.len() as u64).unwrap();
+            write_again(&file, &bytes, records.clone()).unwrap();
+            let mut expected = vec![0; bytes.len()];
+            for written in [0..segment::HEADER, records] {
+                expected[written.clone()].copy_from_slice(&bytes[written]);
+            }
+            assert!(file.read_at(0, bytes.len()).unwrap() == expected, "case {number}");
+        }
+    }
 }

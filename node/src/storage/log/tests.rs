@@ -392,6 +392,18 @@ fn what_rots_of_the_vote_in_one_life_and_in_the_next_loses_nothing() {
     }
 }
 
+#[test]
+fn a_start_writes_the_last_records_again_and_leaves_every_byte_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, bytes, _) = small_log(&dir, 3);
+    let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    let found = all(&open(&dir));
+    assert_eq!(found, (0..6).map(|index| record(1, index)).collect::<Vec<_>>());
+    assert!(fs::metadata(&path).unwrap().modified().unwrap() > long_ago, "nothing was written");
+    assert!(fs::read(&path).unwrap() == bytes);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append(u8),
