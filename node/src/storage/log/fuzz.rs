@@ -2,7 +2,7 @@
 
 use super::super::Position;
 use super::control::{self, Marks};
-use super::record::{self, Head, Kind};
+use super::record::{self, Brand, Head, Kind};
 use super::segment::{Found, Header};
 use super::u64_at;
 use crate::fuzz::same_again;
@@ -12,21 +12,24 @@ use crate::replication::types::Payload;
 pub(crate) fn record(bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     if bytes.len() < record::HEADER {
-        assert!(record::parse(&bytes, 0).is_none());
+        assert!(record::parse(&bytes, Brand { generation: 0, salt: 0 }).is_none());
         return;
     }
     let generation = u64_at(&bytes, 8);
     assert!(record::resembles(&bytes, generation));
+    // Of a segment of either version, whichever its own bytes say: what is zero there has no salt.
+    let brand = Brand { generation, salt: u64_at(&bytes, 40) >> 8 };
     // As it is, then with the checksum of what its length says.
-    let _ = record::parse(&bytes, generation);
+    let _ = record::parse(&bytes, brand);
     let end = record::HEADER.saturating_add(super::u32_at(&bytes, 4) as usize).min(bytes.len());
     let checksum = crc32fast::hash(&bytes[4..end]);
     bytes[..4].copy_from_slice(&checksum.to_le_bytes());
-    if let Some(parsed) = record::parse(&bytes, generation) {
+    if let Some(parsed) = record::parse(&bytes, brand) {
+        assert!(record::parse(&bytes, Brand { salt: brand.salt ^ 1, ..brand }).is_none());
         let mut again = Vec::new();
         record::encode(&parsed.head, parsed.payload, &mut again);
         assert_eq!(again.len(), parsed.size());
-        assert_eq!(record::parse(&again, generation).map(|again| again.head), Some(parsed.head));
+        assert_eq!(record::parse(&again, brand).map(|again| again.head), Some(parsed.head));
         same_again::<Payload>(parsed.payload);
     }
 }
@@ -36,9 +39,12 @@ pub(crate) fn record_samples() -> Vec<Vec<u8>> {
     let mut samples = Vec::new();
     for (index, payload) in (1_u64..).zip(&payloads) {
         let kind = if payload.is_empty() { Kind::Cut } else { Kind::Entry };
-        let mut sample = Vec::new();
-        record::encode(&Head { kind, generation: 3, index, term: 2, previous: 9, synced: 8 }, payload, &mut sample);
-        samples.push(sample);
+        for salt in [0, 0xab_cdef] {
+            let brand = Brand { generation: 3, salt };
+            let mut sample = Vec::new();
+            record::encode(&Head { kind, brand, index, term: 2, previous: 9, synced: 8 }, payload, &mut sample);
+            samples.push(sample);
+        }
     }
     samples
 }
@@ -59,8 +65,9 @@ pub(crate) fn segment_head(bytes: &[u8]) {
 }
 
 pub(crate) fn segment_head_samples() -> Vec<Vec<u8>> {
-    let header = |generation| Header { generation, size: 1 << 20, previous_end: 5_000, previous_checksum: 77 };
-    (0..3).map(|generation| header(generation).encode().0.to_vec()).collect()
+    let header = |brand| Header { brand, size: 1 << 20, previous_end: 5_000, previous_checksum: 77 };
+    let brands = (0..3).flat_map(|generation| [0, 5 << 40].map(|salt| Brand { generation, salt }));
+    brands.map(|brand| header(brand).encode().0.to_vec()).collect()
 }
 
 /// The slots of `control`, one after another.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::super::Position;
 use super::file::LogFile;
-use super::record::ALIGN;
+use super::record::{ALIGN, Brand};
 
 /// A segment in use.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) file: Arc<LogFile>,
-    pub(super) generation: u64,
+    pub(super) brand: Brand,
     /// Size of the file.
     pub(super) size: u64,
     /// Where its records end.
@@ -26,7 +26,7 @@ pub(super) struct Segment {
 #[derive(Debug, Clone)]
 pub(super) struct Extent {
     pub(super) file: Arc<LogFile>,
-    pub(super) generation: u64,
+    pub(super) brand: Brand,
     /// Offsets of the entries, in order.
     pub(super) offsets: Vec<u64>,
     /// Where the last of them ends, or later.
@@ -77,7 +77,7 @@ impl Index {
 
     /// The oldest segment's generation.
     pub(super) fn first_generation(&self) -> Option<u64> {
-        self.segments.front().map(|segment| segment.generation)
+        self.segments.front().map(|segment| segment.brand.generation)
     }
 
     /// All segments, oldest first.
@@ -86,8 +86,8 @@ impl Index {
     }
 
     /// Adds a segment without entries.
-    pub(super) fn add_segment(&mut self, file: Arc<LogFile>, generation: u64, size: u64, end: u64) {
-        self.segments.push_back(Segment { file, generation, size, end, first: 0, offsets: VecDeque::new() });
+    pub(super) fn add_segment(&mut self, file: Arc<LogFile>, brand: Brand, size: u64, end: u64) {
+        self.segments.push_back(Segment { file, brand, size, end, first: 0, offsets: VecDeque::new() });
     }
 
     /// Records have been added to the newest segment up to here.
@@ -185,13 +185,8 @@ impl Index {
                 Some(next) => u64::from(*next) * ALIGN as u64,
                 None => segment.end,
             };
-            let mut extent = Extent {
-                file: segment.file.clone(),
-                generation: segment.generation,
-                offsets: Vec::new(),
-                end: 0,
-                first: start,
-            };
+            let mut extent =
+                Extent { file: segment.file.clone(), brand: segment.brand, offsets: Vec::new(), end: 0, first: start };
             for index in start..stop {
                 let offset = u64::from(segment.offsets[(index - segment.first) as usize]) * ALIGN as u64;
                 let size = end_of(index) - offset;

@@ -9,9 +9,12 @@
 //! 32  u32  checksum of the record before (of the segment's header for the first): a chain
 //! 36  u32  the offset in this segment up to which all was synced when this was written
 //! 40  u8   kind: 1 entry, 2 cut
-//! 41  7    zero
+//! 41  7    salt of the segment; in one of version 1: zero
 //! 48       payload, then zeros up to a multiple of 8
 //! ```
+//!
+//! Payloads are what callers like, and outlive their segment's use in the file: one may hold bytes that are a record to the letter. It cannot hold the salt, which
+//! is drawn when the use begins and told to nobody.
 
 /// Bytes before the payload.
 pub(super) const HEADER: usize = 48;
@@ -28,11 +31,22 @@ pub(super) enum Kind {
     Cut,
 }
 
+/// What all records of one use of a segment bear, and those of no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Brand {
+    pub(super) generation: u64,
+    /// Below 2^56, see [`SALT_BITS`]. 0: of version 1, which has none.
+    pub(super) salt: u64,
+}
+
+/// As many as a record has room for: nobody guesses them, however many guesses a segment holds.
+pub(super) const SALT_BITS: u32 = 56;
+
 /// A record without its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) kind: Kind,
-    pub(super) generation: u64,
+    pub(super) brand: Brand,
     pub(super) index: u64,
     pub(super) term: u64,
     /// Checksum of the record before.
@@ -66,7 +80,7 @@ pub(super) fn encode(head: &Head, payload: &[u8], out: &mut Vec<u8>) -> u32 {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    out.extend_from_slice(&head.generation.to_le_bytes());
+    out.extend_from_slice(&head.brand.generation.to_le_bytes());
     out.extend_from_slice(&head.index.to_le_bytes());
     out.extend_from_slice(&head.term.to_le_bytes());
     out.extend_from_slice(&head.previous.to_le_bytes());
@@ -75,7 +89,7 @@ pub(super) fn encode(head: &Head, payload: &[u8], out: &mut Vec<u8>) -> u32 {
         Kind::Entry => 1,
         Kind::Cut => 2,
     };
-    out.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&(kind | head.brand.salt << 8).to_le_bytes());
     out.extend_from_slice(payload);
     let checksum = crc32fast::hash(&out[start + 4..]);
     out[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
@@ -83,31 +97,40 @@ pub(super) fn encode(head: &Head, payload: &[u8], out: &mut Vec<u8>) -> u32 {
     checksum
 }
 
-/// The record at the start of `bytes`, if one of this generation stands there whole.
-pub(super) fn parse(bytes: &[u8], generation: u64) -> Option<Parsed<'_>> {
+/// What the record at the start of `bytes` says of itself, and the length of its payload, if there is room for one of this brand. Nothing is summed up: cheap.
+pub(super) fn claim(bytes: &[u8], brand: Brand) -> Option<(Head, usize)> {
     let header = bytes.get(..HEADER)?;
-    if u64_at(header, 8) != generation {
+    let last_word = u64_at(header, 40);
+    if u64_at(header, 8) != brand.generation || last_word >> 8 != brand.salt {
         return None;
     }
-    let payload = bytes.get(HEADER..HEADER.checked_add(u32_at(header, 4) as usize)?)?;
-    let checksum = u32_at(header, 0);
-    if crc32fast::hash(&bytes[4..HEADER + payload.len()]) != checksum {
-        return None;
-    }
-    let kind = match header[40] {
+    let kind = match last_word as u8 {
         1 => Kind::Entry,
         2 => Kind::Cut,
         _ => return None,
     };
+    let length = u32_at(header, 4) as usize;
+    bytes.get(HEADER..HEADER.checked_add(length)?)?;
     let head = Head {
         kind,
-        generation,
+        brand,
         index: u64_at(header, 16),
         term: u64_at(header, 24),
         previous: u32_at(header, 32),
         synced: u32_at(header, 36),
     };
-    Some(Parsed { head, checksum, payload })
+    Some((head, length))
+}
+
+/// The record at the start of `bytes`, if one of this brand stands there whole.
+pub(super) fn parse(bytes: &[u8], brand: Brand) -> Option<Parsed<'_>> {
+    let (head, length) = claim(bytes, brand)?;
+    let checksum = u32_at(bytes, 0);
+    (crc32fast::hash(&bytes[4..HEADER + length]) == checksum).then_some(Parsed {
+        head,
+        checksum,
+        payload: &bytes[HEADER..HEADER + length],
+    })
 }
 
 /// Whether the bytes bear the marks of a record of this generation, whole or not.
@@ -133,18 +156,21 @@ pub(in crate::storage) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    const HEAD: Head = Head { kind: Kind::Entry, generation: 7, index: 3, term: 2, previous: 99, synced: 4096 };
+    const BRAND: Brand = Brand { generation: 7, salt: (1 << SALT_BITS) - 3 };
+    const HEAD: Head = Head { kind: Kind::Entry, brand: BRAND, index: 3, term: 2, previous: 99, synced: 4096 };
 
     #[test]
     fn what_is_written_is_read() {
-        for length in [0, 1, 7, 8, 9, 300] {
+        for (length, salt) in [0, 1, 7, 8, 9, 300].into_iter().flat_map(|length| [(length, 0), (length, BRAND.salt)]) {
             let payload = vec![0xa5; length];
+            let head = Head { brand: Brand { salt, ..BRAND }, ..HEAD };
             let mut bytes = Vec::new();
-            let checksum = encode(&HEAD, &payload, &mut bytes);
+            let checksum = encode(&head, &payload, &mut bytes);
             assert_eq!(bytes.len(), size(length));
-            let parsed = parse(&bytes, 7).unwrap();
-            assert_eq!((parsed.head, parsed.checksum, parsed.payload), (HEAD, checksum, &payload[..]));
-            assert_eq!(parse(&bytes, 8), None, "another generation");
+            let parsed = parse(&bytes, head.brand).unwrap();
+            assert_eq!((parsed.head, parsed.checksum, parsed.payload), (head, checksum, &payload[..]));
+            assert_eq!(parse(&bytes, Brand { generation: 8, ..head.brand }), None, "another generation");
+            assert_eq!(parse(&bytes, Brand { salt: salt ^ 1, ..head.brand }), None, "another salt");
         }
     }
 
@@ -154,12 +180,22 @@ mod tests {
         let mut bytes = Vec::new();
         encode(&HEAD, payload, &mut bytes);
         for length in 0..HEADER + payload.len() {
-            assert_eq!(parse(&bytes[..length], 7), None);
+            assert_eq!(parse(&bytes[..length], BRAND), None);
         }
         for bit in 0..(HEADER + payload.len()) * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(parse(&flipped, 7), None, "bit {bit}");
+            assert_eq!(parse(&flipped, BRAND), None, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_record_of_version_1_is_what_it_was() {
+        let mut bytes = Vec::new();
+        encode(&Head { brand: Brand { salt: 0, ..BRAND }, ..HEAD }, b"ab", &mut bytes);
+        let mut by_hand = [&2_u32.to_le_bytes()[..], &[7, 0, 0, 0, 0, 0, 0, 0], &[3, 0, 0, 0, 0, 0, 0, 0]].concat();
+        by_hand.extend([2, 0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0, 0, 16, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a', b'b']);
+        let sum = crc32fast::hash(&by_hand);
+        assert_eq!(bytes, [&sum.to_le_bytes()[..], &by_hand, &[0; 6]].concat());
     }
 }

@@ -16,7 +16,7 @@ use super::super::{OpenError, Position};
 use super::control::Marks;
 use super::file::LogFile;
 use super::index::Index;
-use super::record::{self, ALIGN, Kind};
+use super::record::{self, ALIGN, Brand, Kind};
 use super::segment::{self, Found, Header, START};
 
 /// What was found in the directory.
@@ -51,7 +51,7 @@ pub(super) fn recover(dir: &Path, marks: &Marks, size: u64) -> Result<Recovered,
             LogFile::open(&path).and_then(|file| Ok((file.length()?, file.read_at(0, segment::HEADER)?, file)));
         let (length, head, file) = opened.map_err(|error| OpenError::io("read", &path, error))?;
         match Header::parse(&head) {
-            Found::Header(header, checksum) if header.generation >= marks.first_generation => {
+            Found::Header(header, checksum) if header.brand.generation >= marks.first_generation => {
                 live.push(Candidate { file: Arc::new(file), header, checksum });
             }
             Found::Header(..) | Found::Blank if length == size => spares.push(Arc::new(file)),
@@ -60,7 +60,7 @@ pub(super) fn recover(dir: &Path, marks: &Marks, size: u64) -> Result<Recovered,
             Found::Damaged => return Err(OpenError::damaged(&path, 0, "the segment's header is damaged")),
         }
     }
-    live.sort_by_key(|candidate| candidate.header.generation);
+    live.sort_by_key(|candidate| candidate.header.brand.generation);
     check_generations(dir, &live, marks)?;
 
     let mut index = Index::new(marks.purged);
@@ -101,7 +101,7 @@ fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, OpenError> {
 fn check_generations(dir: &Path, live: &[Candidate], marks: &Marks) -> Result<(), OpenError> {
     let mut expected = marks.first_generation;
     for candidate in live {
-        if candidate.header.generation != expected {
+        if candidate.header.brand.generation != expected {
             return Err(missing(dir, expected));
         }
         expected += 1;
@@ -120,9 +120,9 @@ fn scan(candidate: &Candidate, next: Option<(u64, u32)>, marks: &Marks, index: &
     let path = &file.path;
     // One segment at a time in memory: 16 MiB by default, for the time of the scan.
     let bytes = file.read_at(0, header.size as usize).map_err(|error| OpenError::io("read", path, error))?;
-    index.add_segment(file.clone(), header.generation, header.size, START);
+    index.add_segment(file.clone(), header.brand, header.size, START);
     let (mut at, mut chain, mut synced) = (START as usize, *checksum, START as usize);
-    while let Some(parsed) = bytes.get(at..).and_then(|rest| record::parse(rest, header.generation)) {
+    while let Some(parsed) = bytes.get(at..).and_then(|rest| record::parse(rest, header.brand)) {
         if parsed.head.previous != chain {
             break;
         }
@@ -149,41 +149,39 @@ fn scan(candidate: &Candidate, next: Option<(u64, u32)>, marks: &Marks, index: &
             Err(OpenError::damaged(path, at as u64, "a record is damaged, and newer ones stand in the next segment"))
         }
         None => {
-            check_tail(candidate, &bytes, synced.clamp(START as usize, at)..at, marks)?;
+            let last = index.last().filter(|_| !index.is_empty()).map(|last| last.index);
+            check_tail(candidate, &bytes, synced.clamp(START as usize, at)..at, last, marks)?;
             Ok(chain)
         }
     }
 }
 
-/// The newest segment's records end where `unproven` does: rightly, torn, or damaged? Of those in `unproven` none says that they were synced.
-fn check_tail(candidate: &Candidate, bytes: &[u8], unproven: Range<usize>, marks: &Marks) -> Result<(), OpenError> {
+/// The newest segment's records end where `unproven` does, with the entry `last`: rightly, torn, or damaged? Nothing says that those in `unproven` were synced.
+fn check_tail(
+    candidate: &Candidate,
+    bytes: &[u8],
+    unproven: Range<usize>,
+    last: Option<u64>,
+    marks: &Marks,
+) -> Result<(), OpenError> {
     let Candidate { file, header, .. } = candidate;
     let at = unproven.end;
     let path = &file.path;
-    if marks.flushed.0 == header.generation && marks.flushed.1 > at as u64 {
+    if marks.flushed.0 == header.brand.generation && marks.flushed.1 > at as u64 {
         let what = format!(
             "a record is damaged or gone that had been synced (the log was synced up to byte {})",
             marks.flushed.1
         );
         return Err(OpenError::damaged(path, at as u64, &what));
     }
-    let mut torn = record::resembles(bytes.get(at..).unwrap_or_default(), header.generation);
-    let mut stray = at + ALIGN;
-    while let Some(rest) = bytes.get(stray..).filter(|rest| rest.len() >= record::HEADER) {
-        if let Some(parsed) = record::parse(rest, header.generation) {
-            if u64::from(parsed.head.synced) > at as u64 {
-                return Err(OpenError::damaged(
-                    path,
-                    at as u64,
-                    "a record is damaged, and good newer ones stand behind it",
-                ));
-            }
-            torn = true;
-        }
-        stray += ALIGN;
+    let behind = behind(bytes, at, header.brand, last);
+    if behind == Behind::Later {
+        return Err(OpenError::damaged(path, at as u64, "a record is damaged, and good newer ones stand behind it"));
     }
+    let mut torn =
+        behind == Behind::SameGroup || record::resembles(bytes.get(at..).unwrap_or_default(), header.brand.generation);
     // A partly written record may bear no mark yet; what is not zero in a segment that was never used before is one.
-    torn |= header.generation == 1 && bytes.get(at..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0));
+    torn |= header.brand.generation == 1 && bytes.get(at..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0));
     let length = bytes.len() as u64;
     let repaired = (|| {
         match write_again(file, bytes, unproven) {
@@ -208,6 +206,44 @@ fn check_tail(candidate: &Candidate, bytes: &[u8], unproven: Range<usize>, marks
     repaired.map_err(|error| OpenError::io("repair", path, error))
 }
 
+/// What good records stand behind the end.
+#[derive(Debug, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    /// Such as were written with what is not good, or instead of it.
+    SameGroup,
+    /// One that was written when what is not good had been synced.
+    Later,
+}
+
+/// Looks for good records behind `at`. What stands there may be an earlier use's payload, that is, a caller's choice: in a segment without a salt it may look like records as
+/// much as it likes. So what no writer would have written is not summed up, and the work has an end.
+fn behind(bytes: &[u8], at: usize, brand: Brand, last: Option<u64>) -> Behind {
+    /// Records do not overlap, so all of them have no more bytes than the segment. The rest is for damaged ones with lengths that reach over others.
+    const OVERLAP: usize = 4;
+    let mut left = OVERLAP * bytes.len();
+    let mut found = Behind::Nothing;
+    for stray in (at + ALIGN..bytes.len()).step_by(ALIGN) {
+        let Some((head, length)) = record::claim(&bytes[stray..], brand) else { continue };
+        let synced = head.synced as usize;
+        // Each record adds one entry at most. (There is no lower bound: a cut that is damaged may stand between.)
+        let highest = last.map_or(u64::MAX, |last| last.saturating_add(1 + ((stray - at) / record::HEADER) as u64));
+        if !(START as usize..=stray).contains(&synced) || head.index > highest {
+            continue;
+        }
+        // Used up: nobody wrote this as records. The marks still say what must be there.
+        let Some(rest) = left.checked_sub(record::HEADER + length) else { break };
+        left = rest;
+        if record::parse(&bytes[stray..], brand).is_some() {
+            if synced > at {
+                return Behind::Later;
+            }
+            found = Behind::SameGroup;
+        }
+    }
+    found
+}
+
 /// Writes the header and these records over themselves, so that the next sync has something to sync: see above.
 fn write_again(file: &LogFile, bytes: &[u8], records: Range<usize>) -> io::Result<()> {
     /// 1 MiB: a record may have a thousand times that, and the system is to have it in pieces.
@@ -222,6 +258,7 @@ fn write_again(file: &LogFile, bytes: &[u8], records: Range<usize>) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Head;
     use super::*;
 
     #[test]
@@ -239,5 +276,47 @@ mod tests {
             }
             assert!(file.read_at(0, bytes.len()).unwrap() == expected, "case {number}");
         }
+    }
+
+    /// Bytes behind an end: what looks like records and reaches to the end of all, then a good one of a later group.
+    fn baited(lures: usize, brand: Brand) -> Vec<u8> {
+        let head = Head { kind: Kind::Entry, brand, index: 1, term: 1, previous: 0, synced: START as u32 + 8 };
+        let mut bytes = vec![0; START as usize + 8];
+        for _ in 0..lures {
+            record::encode(&Head { brand: Brand { salt: 0, ..brand }, ..head }, &[], &mut bytes);
+        }
+        record::encode(&head, b"good", &mut bytes);
+        let end = bytes.len();
+        for lure in 0..lures {
+            let at = START as usize + 8 + lure * record::HEADER;
+            bytes[at + 4..at + 8].copy_from_slice(&((end - at - record::HEADER) as u32).to_le_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_looks_like_long_records_takes_no_time_and_with_a_salt_hides_nothing() {
+        let look = |lures, salt| {
+            let brand = Brand { generation: 5, salt };
+            behind(&baited(lures, brand), START as usize, brand, Some(0))
+        };
+        assert_eq!((look(0, 0), look(0, 9)), (Behind::Later, Behind::Later));
+        assert_eq!((look(5, 0), look(5, 9)), (Behind::Later, Behind::Later));
+        // 20,000 times half a megabyte, were all of them summed up.
+        assert_eq!((look(20_000, 0), look(20_000, 9)), (Behind::Nothing, Behind::Later));
+    }
+
+    #[test]
+    fn a_record_behind_the_end_has_an_index_that_a_writer_could_have_come_to() {
+        let brand = Brand { generation: 5, salt: 0 };
+        let with = |index, last| {
+            let mut bytes = vec![0; START as usize + 2 * record::HEADER];
+            let head = Head { kind: Kind::Entry, brand, index, term: 1, previous: 0, synced: START as u32 + 8 };
+            record::encode(&head, b"good", &mut bytes);
+            behind(&bytes, START as usize, brand, last)
+        };
+        // Two may stand between: 11, 12, then this. Or a cut.
+        assert_eq!([13, 10, 1].map(|index| with(index, Some(10))), [Behind::Later, Behind::Later, Behind::Later]);
+        assert_eq!((with(14, Some(10)), with(14, None)), (Behind::Nothing, Behind::Later));
     }
 }

@@ -193,7 +193,7 @@ fn a_newer_format_is_refused_with_one_line() {
     let dir = tempfile::tempdir().unwrap();
     append(&open(&dir), vec![record(1, 0)]).unwrap();
     let (path, mut bytes) = segment_of(&dir, 1);
-    bytes[8] = 2;
+    bytes[8] = 3;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..12]);
     hasher.update(&bytes[16..64]);
@@ -202,7 +202,7 @@ fn a_newer_format_is_refused_with_one_line() {
     let refusal = Log::open(dir.path(), &options()).unwrap_err();
     assert!(matches!(refusal, OpenError::Newer(_)));
     assert!(
-        refusal.to_string().contains("newer release (format 2)") && !refusal.to_string().contains('\n'),
+        refusal.to_string().contains("newer release (format 3)") && !refusal.to_string().contains('\n'),
         "{refusal}"
     );
 }
@@ -402,6 +402,133 @@ fn a_start_writes_the_last_records_again_and_leaves_every_byte_as_it_was() {
     assert_eq!(found, (0..6).map(|index| record(1, index)).collect::<Vec<_>>());
     assert!(fs::metadata(&path).unwrap().modified().unwrap() > long_ago, "nothing was written");
     assert!(fs::read(&path).unwrap() == bytes);
+}
+
+/// Records without a salt, as a caller may put them into a value: whole, of many a generation, one behind another.
+fn forged(length: usize, synced: u32) -> Bytes {
+    let mut forged = Vec::new();
+    for generation in (1..=12).cycle() {
+        let brand = record::Brand { generation, salt: 0 };
+        let head = record::Head { kind: record::Kind::Entry, brand, index: 0, term: 1, previous: 0, synced };
+        record::encode(&head, &[], &mut forged);
+        if forged.len() > length {
+            break;
+        }
+    }
+    forged.truncate(length);
+    forged.into()
+}
+
+#[test]
+fn a_value_full_of_forged_records_in_a_recycled_segment_stops_no_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = |index| Record { position: Position { term: 1, index }, payload: forged(3500, 5000) };
+    // Longer than what a long one leaves of its segment.
+    let short = Record { position: Position { term: 1, index: 6 }, payload: vec![1; 600].into() };
+    let (at, generation) = {
+        let log = open(&dir);
+        for index in 0..6 {
+            append(&log, vec![long(index)]).unwrap();
+        }
+        // No fresh one comes in between: the recycled one is the next.
+        eventually("a spare is ready", || log.shared.spares.count() == 1);
+        wait(|done| log.purge(Position { term: 1, index: 4 }, done)).unwrap();
+        append(&log, vec![short.clone()]).unwrap();
+        let state = log.shared.lock();
+        let current = state.index.current().unwrap();
+        (current.end as usize, current.brand.generation)
+    };
+    let (_, bytes) = segment_of(&dir, generation);
+    let unsalted = record::Brand { generation, salt: 0 };
+    let good = (at..bytes.len()).step_by(8).filter_map(|stray| record::parse(&bytes[stray..], unsalted));
+    assert!(at < 5000 && good.count() > 2, "forged records of the very generation stand behind the end");
+    for _ in 0..2 {
+        assert_eq!(all(&open(&dir)), [long(5), short.clone()]);
+    }
+}
+
+/// A log as releases up to 2.3 wrote it: one segment, with groups of one entry each. Its path, its bytes, and where each record ends.
+fn old_log(dir: &TempDir, records: &[Record]) -> (PathBuf, Vec<u8>, Vec<usize>) {
+    drop(Control::create(&dir.path().join("control"), Marks { first_generation: 1, ..Marks::default() }).unwrap());
+    let mut bytes = [b"MUSTRLOG".as_slice(), &1_u16.to_le_bytes(), &[0; 6], &1_u64.to_le_bytes()].concat();
+    bytes.extend(SEGMENT.to_le_bytes());
+    bytes.resize(64, 0);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..12]);
+    hasher.update(&bytes[16..]);
+    let mut chain = hasher.finalize();
+    bytes[12..16].copy_from_slice(&chain.to_le_bytes());
+    bytes.resize(4096, 0);
+    let mut ends = Vec::new();
+    for Record { position, payload } in records {
+        let synced = bytes.len() as u32;
+        let mut record = (payload.len() as u32).to_le_bytes().to_vec();
+        record.extend([1, position.index, position.term].map(u64::to_le_bytes).concat());
+        record.extend([chain, synced].map(u32::to_le_bytes).concat());
+        record.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        record.extend(payload);
+        chain = crc32fast::hash(&record);
+        bytes.extend(chain.to_le_bytes());
+        bytes.extend(record);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        ends.push(bytes.len());
+    }
+    bytes.resize(SEGMENT as usize, 0);
+    let path = dir.path().join("0000000001.seg");
+    fs::write(&path, &bytes).unwrap();
+    (path, bytes, ends)
+}
+
+#[test]
+fn a_segment_of_an_older_release_is_read_and_continued_as_that_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let records: Vec<_> = (0..100).map(|index| record(1, index)).collect();
+    old_log(&dir, &records[..3]);
+    let log = open(&dir);
+    assert_eq!(all(&log), records[..3]);
+    for record in &records[3..6] {
+        append(&log, vec![record.clone()]).unwrap();
+    }
+    drop(log);
+    let old = tempfile::tempdir().unwrap();
+    assert!(segment_of(&dir, 1).1 == old_log(&old, &records[..6]).1, "byte for byte");
+    let log = open(&dir);
+    append(&log, records[6..].to_vec()).unwrap();
+    assert_eq!(all(&log), records);
+    drop(log);
+    assert_eq!([1, 2].map(|generation| segment_of(&dir, generation).1[8]), [1, 2], "the next is of this version");
+    assert_eq!(all(&open(&dir)), records);
+}
+
+#[test]
+fn a_segment_of_an_older_release_is_cut_and_refused_as_before() {
+    let records: Vec<_> = (0..3).map(|index| record(1, index)).collect();
+    for damaged in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut bytes, ends) = old_log(&dir, &records);
+        bytes[ends[damaged] - 9] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        match Log::open(dir.path(), &options()) {
+            Ok(log) => assert!(damaged == 2 && all(&log) == records[..2], "the last one may have been torn"),
+            Err(refusal) => {
+                assert!(damaged < 2 && refusal.to_string().contains("good newer ones"), "{damaged}: {refusal}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_of_an_older_release_is_not_refused_for_records_that_nobody_would_have_written() {
+    let records = [record(1, 0)];
+    // Synced up to somewhere behind themselves: none. Up to here: such as a writer's, and nothing tells them apart.
+    for (synced, refused) in [(u32::MAX, false), (SEGMENT as u32, false), (0, false), (5000, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut bytes, ends) = old_log(&dir, &records);
+        let forged = forged(SEGMENT as usize - ends[0] - 8, synced);
+        bytes[ends[0] + 8..].copy_from_slice(&forged);
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(Log::open(dir.path(), &options()).is_err(), refused, "synced up to {synced}");
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -6,12 +6,13 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use muster_cluster::world;
 
 use super::super::Position;
 use super::control::{Control, Marks};
 use super::file::LogFile;
 use super::index::Extent;
-use super::record::{self, Head, Kind};
+use super::record::{self, Brand, Head, Kind, SALT_BITS};
 use super::segment::{Header, START};
 use super::{Callback, LogError, Record, Shared, State};
 
@@ -53,7 +54,7 @@ impl std::fmt::Debug for Job {
 /// The segment that is written to.
 struct Current {
     file: Arc<LogFile>,
-    generation: u64,
+    brand: Brand,
     size: u64,
     /// Where the next record goes.
     end: u64,
@@ -93,7 +94,7 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, control: Control, marks: Marks, chain: u32) -> Self {
         let current = shared.lock().index.current().map(|segment| Current {
             file: segment.file.clone(),
-            generation: segment.generation,
+            brand: segment.brand,
             size: segment.size,
             end: segment.end,
             synced: segment.end,
@@ -173,7 +174,7 @@ impl Writer {
         let Some(current) = &mut self.current else { return Err(Stop::Closed) };
         let head = Head {
             kind,
-            generation: current.generation,
+            brand: current.brand,
             index: position.index,
             term: position.term,
             previous: self.chain,
@@ -210,7 +211,7 @@ impl Writer {
         current.file.sync()?;
         let took = started.elapsed();
         current.synced = current.end;
-        self.marks.flushed = (current.generation, current.end);
+        self.marks.flushed = (current.brand.generation, current.end);
         let mut state = self.shared.lock();
         state.latency.record(took);
         for (position, offset) in self.placed.drain(..) {
@@ -235,16 +236,19 @@ impl Writer {
         let taken = if large { spares.make_large(file_size) } else { spares.take() };
         let Some(file) = taken else { return Err(Stop::Closed) };
         let (generation, previous_end) = match &self.current {
-            Some(current) => (current.generation + 1, current.end),
+            Some(current) => (current.brand.generation + 1, current.end),
             None => (self.marks.first_generation, 0),
         };
-        let header = Header { generation, size: file_size, previous_end, previous_checksum: self.chain };
+        // 0 would be none. The odds are those of a guess.
+        let salt = (world::random() >> (u64::BITS - SALT_BITS)).max(1);
+        let brand = Brand { generation, salt };
+        let header = Header { brand, size: file_size, previous_end, previous_checksum: self.chain };
         let (bytes, checksum) = header.encode();
         file.write_at(&bytes, 0)?;
         file.sync()?;
         self.chain = checksum;
-        self.shared.lock().index.add_segment(file.clone(), generation, file_size, START);
-        self.current = Some(Current { file, generation, size: file_size, end: START, synced: START });
+        self.shared.lock().index.add_segment(file.clone(), brand, file_size, START);
+        self.current = Some(Current { file, brand, size: file_size, end: START, synced: START });
         Ok(())
     }
 
@@ -307,7 +311,7 @@ pub(super) fn read_extent(extent: &Extent) -> Result<Vec<Record>, LogError> {
     let mut records = Vec::with_capacity(extent.offsets.len());
     for (index, &offset) in (extent.first..).zip(&extent.offsets) {
         let at = (offset - start) as usize;
-        let parsed = bytes.get(at..).and_then(|rest| record::parse(rest, extent.generation));
+        let parsed = bytes.get(at..).and_then(|rest| record::parse(rest, extent.brand));
         let Some(parsed) = parsed.filter(|parsed| parsed.head.index == index) else {
             return Err(LogError::Damaged(format!(
                 "{path}: the record of entry {index} at byte {offset} is damaged; replace this node's disk and data dir, it will be sent the data anew"
