@@ -49,7 +49,7 @@ impl Joining {
     /// Keeps where live members are, for a start when every registry is gone.
     pub(super) async fn remember_peers(&self, cluster: &Cluster) {
         let remembered = self.remembered().await;
-        let keep = async |peers| self.with_identity(move |identity| identity.keep_peers(peers)).await;
+        let keep = |peers| self.with_identity(move |identity| identity.keep_peers(peers));
         keep_newest(cluster.members(), live_peers, remembered, keep).await;
     }
 
@@ -98,11 +98,11 @@ fn live_peers(view: &Arc<View>) -> Vec<String> {
 }
 
 /// Keeps what the newest view says, and tries again what could not be kept.
-async fn keep_newest<V, E: Display>(
+async fn keep_newest<V, E: Display, F: Future<Output = Result<(), E>>>(
     mut views: watch::Receiver<V>,
     peers: impl Fn(&V) -> Vec<String>,
     mut kept: Vec<String>,
-    keep: impl AsyncFn(Vec<String>) -> Result<(), E>,
+    keep: impl Fn(Vec<String>) -> F,
 ) {
     let mut failing = false;
     loop {
