@@ -5,12 +5,13 @@
 //! cargo run -p muster-e2e --release -- --judge FOLDER/history.jsonl
 //! ```
 //!
-//! It needs root, `ip` and `nft`, and the programs (`cargo build --release --bins`). Exit status 0: nothing was found; 1: a violation,
+//! It needs root, `ip`, `nft`, `tc` and `ss`, and the programs (`cargo build --release --bins`); with `--disks` `/dev/fuse`, and for faults of
+//! clocks Debian's `faketime`. Exit status 0: nothing was found; 1: a violation,
 //! whose history and logs are kept; 2: it could not be run.
 
 #![expect(clippy::print_stdout, reason = "a program that reports to a person")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -83,11 +84,22 @@ async fn main() -> ExitCode {
 }
 
 fn keep(options: &Options, report: &Report) {
-    let folder = options.out.join(options.seed.to_string());
+    let folder = free(&options.out, options.seed);
     match report.save(&folder) {
         Ok(history) => println!("kept: {}", history.display()),
         Err(error) => println!("not kept: {}: {error}", folder.display()),
     }
+}
+
+/// The folder of the seed, or the first one behind it that is not there yet: what an earlier run has found is not written over.
+fn free(out: &Path, seed: u64) -> PathBuf {
+    let mut folder = out.join(seed.to_string());
+    let mut run = 1;
+    while folder.exists() {
+        run += 1;
+        folder = out.join(format!("{seed}-{run}"));
+    }
+    folder
 }
 
 fn verdict(violations: &[judges::Violation]) -> ExitCode {

@@ -28,6 +28,7 @@ mod kill;
 mod kill_all;
 mod long_cut;
 mod lossy;
+mod minority;
 mod narrow;
 mod new_address;
 mod old_disk;
@@ -123,6 +124,9 @@ const fn on_disk(name: &'static str, nodes: usize, strike: fn(&mut World, Durati
 const fn by_clock(name: &'static str, strike: fn(&mut World, Duration) -> Strikes<'_>) -> Fault {
     Fault { takes: Takes::Clocks, ..fault(name, 1, strike) }
 }
+
+/// A control, never drawn: a minority that takes itself for all.
+pub const MINORITY: Fault = fault("minority", 3, minority::strike);
 
 /// All faults.
 pub const FAULTS: [Fault; 53] = [

@@ -66,7 +66,7 @@ pub enum Way {
     Library(Client),
 }
 
-/// A fault of the clients' own, or of the disks, which stands for one of the servers': whoever judges must find it. A judge that finds nothing in a run with
+/// A fault of the clients' own, of the disks, or of whoever runs the nodes, which stands for one of the servers': whoever judges must find it. A judge that finds nothing in a run with
 /// a control is no judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -76,7 +76,8 @@ pub enum Control {
     TwiceApplied,
     /// Disks answer syncs without doing them: a build that skips the fsync. It shows when power is lost.
     Unsynced,
-    /// A write that no majority took counts as acknowledged: a build that counts those whom gossip sees, however few, as a majority.
+    /// A node that is cut off is told by the command for disasters that it is all there is, and goes on alone while the majority does as
+    /// well: a build that counts those whom gossip sees, however few, as a majority.
     Minority,
 }
 
@@ -105,16 +106,6 @@ impl Control {
             (Self::StaleReads | Self::TwiceApplied | Self::Unsynced | Self::Minority, _) => {}
         }
         bent
-    }
-
-    /// What is taken for the answer instead of the one that came. `next` is the revision that the node would have given it.
-    fn see(self, call: &Call, seen: Seen, next: u64) -> Seen {
-        match (self, call, &seen) {
-            (Self::Minority, Call::Put { condition: Condition::Always, .. }, Seen::Failed(_) | Seen::Unknown(_)) => {
-                Seen::Wrote { revision: next, existed: false }
-            }
-            _ => seen,
-        }
     }
 }
 
@@ -154,7 +145,6 @@ impl Hand for Worker {
             }
             Way::Library(client) => (None, library(client, &sent).await),
         };
-        let seen = self.control.map_or(seen.clone(), |control| control.see(call, seen, self.next_revision()));
         self.recorder.ended(self.number, node, began, call.clone(), seen.clone());
         seen
     }
@@ -164,13 +154,6 @@ impl Worker {
     /// Works until it is told to stop.
     pub async fn work(self, script: Script, stop: Arc<AtomicBool>) {
         script.play(&self, PACE, &stop).await;
-    }
-
-    /// The one behind the highest that anybody was given.
-    fn next_revision(&self) -> u64 {
-        let given = |seen: &Seen| if let Seen::Wrote { revision, .. } = seen { Some(*revision) } else { None };
-        let record = self.recorder.so_far();
-        record.operations.iter().filter_map(|operation| given(&operation.seen)).max().unwrap_or(0) + 1
     }
 }
 

@@ -1,12 +1,18 @@
 //! A run: a world, clients at work, one fault after another, and the judges' word.
 
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use muster_client::Client;
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 
 use super::client::{Control, Way, Worker};
@@ -71,7 +77,10 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
         Err(why) => tell(&format!("{why}: clocks are left as they are")),
     }
     let means = Means { clocks: clocks.is_ok(), ..means };
-    let catalogue = faults::chosen(&plan.faults, means).map_err(|why| with_reason(why, &clocks))?;
+    let catalogue = match plan.control {
+        Some(Control::Minority) => vec![faults::MINORITY],
+        _ => faults::chosen(&plan.faults, means).map_err(|why| with_reason(why, &clocks))?,
+    };
     if plan.control == Some(Control::Unsynced) {
         world.disk(0)?;
         world.disks.iter().for_each(|disk| disk.trouble(|trouble| trouble.lies = true));
@@ -80,13 +89,17 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
     let since = Instant::now();
     let mut deck: Vec<Fault> = Vec::new();
     let (mut gave_up, mut violations) = (None, Vec::new());
+    // Other draws than the clients'. Each fault gets chance of its own: how often one draws is a matter of the machine, and must not
+    // change what comes after it.
+    let mut order = StdRng::seed_from_u64(plan.seed.rotate_left(32));
     while since.elapsed() < plan.length && gave_up.is_none() {
         if deck.is_empty() {
             // Every fault once before any comes again.
             deck.clone_from(&catalogue);
         }
-        let fault = deck.swap_remove(world.chance.random_range(0..deck.len()));
-        let strike = match one(&mut world, &fault, tell).await {
+        let fault = deck.swap_remove(order.random_range(0..deck.len()));
+        world.chance = StdRng::seed_from_u64(order.random());
+        let strike = match surviving(one(&mut world, &fault, tell)).await {
             Ok(strike) => strike,
             Err(what) => {
                 violations.push(Violation { judge: "faults", what });
@@ -103,10 +116,10 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
                 break;
             }
         }
-        tokio::time::sleep(Duration::from_millis(world.chance.random_range(200..1_500))).await;
+        tokio::time::sleep(Duration::from_millis(order.random_range(200..1_500))).await;
     }
-    let recorder = clients.stop().await;
-    match world.copies().await {
+    let recorder = clients.stop(&mut violations).await;
+    match surviving(world.copies()).await {
         Ok(copies) => recorder.so_far().copies = copies,
         Err(what) => violations.push(Violation { judge: "replicas", what }),
     }
@@ -116,6 +129,24 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
     tell(&record.counts());
     violations.extend(judges::judge(&record));
     Ok(Report { record, violations, logs })
+}
+
+/// What it comes to, or the first line of what it says when it panics: a node that does not get ready again is a finding like any other,
+/// with a history and logs to keep.
+async fn surviving<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(reason(&*panic))))
+    })
+    .await
+}
+
+/// What a panic says first.
+fn reason(panic: &(dyn Any + Send)) -> String {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    let text = owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Why a fault cannot be had, and, if that is so, why there are no clocks.
@@ -191,10 +222,14 @@ impl Clients {
         Self { stop, tasks, recorder }
     }
 
-    async fn stop(self) -> Recorder {
+    /// Ends them. A client that met an answer which no server may give has ended before.
+    async fn stop(self, violations: &mut Vec<Violation>) -> Recorder {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
-            task.await.expect("a client ended well");
+            if let Err(ended) = task.await {
+                let what = ended.try_into_panic().map_or_else(|ended| ended.to_string(), |panic| reason(&*panic));
+                violations.push(Violation { judge: "clients", what });
+            }
         }
         self.recorder
     }
@@ -213,5 +248,22 @@ impl Report {
             std::fs::write(folder.join(format!("{name}.log")), log)?;
         }
         Ok(history)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_panics_is_told_by_its_first_line() {
+        let panics = async {
+            tokio::task::yield_now().await;
+            let node = "n1";
+            panic!("{node} ended instead of getting ready:\nits log");
+        };
+        let ended: Result<(), String> = surviving(panics).await;
+        assert_eq!(ended, Err("n1 ended instead of getting ready:".to_owned()));
+        assert_eq!(surviving(async { Ok(1) }).await, Ok(1));
     }
 }

@@ -43,7 +43,7 @@ pub struct World {
     clocks: Vec<Clock>,
     /// The file with the nodes' key, when they have one.
     keys: Option<String>,
-    /// Draws what faults meet.
+    /// Draws what a fault meets; each has its own.
     pub chance: StdRng,
     /// For plain questions.
     pub http: Http,
@@ -72,8 +72,7 @@ impl World {
             disks: Vec::new(),
             clocks: Vec::new(),
             keys: None,
-            // Other draws than the clients'.
-            chance: StdRng::seed_from_u64(seed.rotate_left(32)),
+            chance: StdRng::seed_from_u64(seed),
             http: Http::default(),
             addresses: Addresses::default(),
             recorder: Recorder::default(),
