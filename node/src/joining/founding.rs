@@ -1,16 +1,19 @@
 //! How the node comes to its cluster: it knows it, founds it, or is let into it.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{info, warn};
 use muster_cluster::world;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Joining;
 use crate::discovery::{Claims, Settled};
 use crate::kv::{Operation, Write};
 use crate::replication::settings;
+use crate::roster::Roster;
 use crate::startup::StartError;
 
 /// How long one try to write the founder's flags into the new cluster may take.
@@ -20,15 +23,15 @@ const ROOM: Duration = Duration::from_millis(500);
 
 impl Joining {
     /// Comes to a cluster, and goes on for ever.
-    pub(super) async fn settle(&self) -> Result<Infallible, StartError> {
-        if let Some(id) = self.to_found().await? {
+    pub(super) async fn settle(&self, roster: watch::Receiver<Arc<Roster>>) -> Result<Infallible, StartError> {
+        if let Some(id) = self.to_found(roster).await? {
             self.found(id).await?;
         }
         std::future::pending().await
     }
 
     /// The cluster that this node is to found, if it is. Returns as well when it was let into one.
-    async fn to_found(&self) -> Result<Option<Uuid>, StartError> {
+    async fn to_found(&self, mut roster: watch::Receiver<Arc<Roster>>) -> Result<Option<Uuid>, StartError> {
         let claimed = self.unconfirmed().await;
         if let Some(id) = self.replication.cluster_id() {
             // A founder that stopped between its first step and its last takes the rest now.
@@ -56,6 +59,8 @@ impl Joining {
                         info!("waiting for cluster {cluster_id} to let this node in");
                         // Its founder's disk may be lost before anybody was let in, and its record be taken away by a person.
                         discovery.gone(cluster_id).await;
+                        // It may as well be the registries that lost their memory, while its members cannot reach them.
+                        deserted(&mut roster, cluster_id).await;
                         info!(
                             "the registries know cluster {cluster_id} no more; this node looks again for one to found or to join"
                         );
@@ -99,6 +104,16 @@ impl Joining {
     }
 }
 
+/// Waits until gossip shows nobody alive who is part of this cluster.
+async fn deserted(roster: &mut watch::Receiver<Arc<Roster>>, cluster: Uuid) {
+    let lives = |roster: &Arc<Roster>| {
+        let mut members = roster.members.values();
+        members.any(|member| member.state.is_live() && member.card.cluster_id == Some(cluster))
+    };
+    // Gossip that has ended shows nobody.
+    let _: Result<_, _> = roster.wait_for(|roster| !lives(roster)).await;
+}
+
 impl Claims for Joining {
     type Error = StartError;
 
@@ -139,5 +154,49 @@ impl Joining {
                 noted => return Ok(noted?),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
+
+    use muster_cluster::swim::MemberState;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::roster::{Card, Entry};
+
+    fn roster(of: Uuid, state: MemberState) -> Arc<Roster> {
+        let entry = Entry {
+            card: Card { cluster_id: Some(of), ..Card::default() },
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            state,
+            incarnation: 1,
+            last_heard: None,
+            round_trip: None,
+            suspected_by: Vec::new(),
+            duplicate: false,
+        };
+        Arc::new(Roster { members: BTreeMap::from([(Uuid::from_u128(1), entry)]) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_is_deserted_when_nobody_of_it_lives() {
+        let (one, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        let (says, mut seen) = watch::channel(roster(one, MemberState::Alive));
+        let waited = timeout(Duration::from_secs(60), deserted(&mut seen, one)).await;
+        assert!(waited.is_err(), "somebody of it lives");
+        let changes = async {
+            sleep(Duration::from_secs(60)).await;
+            says.send_replace(roster(one, MemberState::Failed));
+        };
+        let since = tokio::time::Instant::now();
+        tokio::join!(deserted(&mut seen, one), changes);
+        assert_eq!(since.elapsed().as_secs(), 60);
+        says.send_replace(roster(other, MemberState::Alive));
+        deserted(&mut seen, one).await;
     }
 }

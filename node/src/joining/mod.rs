@@ -134,6 +134,7 @@ impl Joining {
         let _: Result<_, _> = self.cluster.set(cluster.clone());
         dialer.set(cluster.clone());
         self.admin.set_gossip(cluster.clone());
+        let seen = roster.subscribe();
         gossip::follow(&cluster, roster);
         tokio::spawn(serve_streams(self.replication.clone(), incoming));
 
@@ -157,7 +158,7 @@ impl Joining {
             )
         };
         tokio::select! {
-            never = self.settle() => never,
+            never = self.settle(seen) => never,
             _ = watching => std::future::pending().await,
         }
     }
