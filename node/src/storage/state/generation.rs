@@ -48,6 +48,10 @@ const FILES: usize = 128;
 /// 64 MiB, a table: with less room than one takes, a flush or a compaction that failed most likely did so for want of it.
 const NO_ROOM: u64 = 64 << 20;
 
+/// What the engine makes last of a new directory that it cannot do without, and at one blow. It does not open a directory that it has begun and not
+/// come so far with.
+const MADE_LAST: &str = "keyspaces/0/current";
+
 /// An open engine.
 pub(in crate::storage) struct Generation {
     pub(super) number: u64,
@@ -74,9 +78,9 @@ impl Generation {
             Err(error) => return Err(OpenError::io("read", &path, error)),
         };
         let Some(number) = number else {
-            // A first start may have ended before `current` was there; then there is nothing in any of them.
+            // A first start may have ended before `current` was there; then there is nothing in any of them, and maybe too little to be opened.
             for (other, dir) in generations(state_dir)? {
-                if !is_empty(&Self::open(dir, other, cache_bytes)?) {
+                if dir.join(MADE_LAST).exists() && !is_empty(&Self::open(dir, other, cache_bytes)?) {
                     return Err(OpenError::damaged(&path, 0, "it is missing, but the state that it named is there"));
                 }
             }

@@ -202,6 +202,11 @@ impl State {
             return Ok(position);
         }
         let _syncing = self.syncing();
+        if self.persisted().is_none() {
+            // What the engine has read from its journal when it was opened may never have come to the disk, if a sync of it had failed: the system
+            // takes such pages for clean, and another sync does nothing for them. In a table it is written anew.
+            generation.flush()?;
+        }
         generation.database()?.persist(PersistMode::SyncAll).map_err(|error| generation.error(&error))?;
         #[cfg(simulated)]
         muster_cluster::world::disk::synced(&self.dir);

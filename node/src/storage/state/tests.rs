@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -546,4 +547,72 @@ fn a_damaged_or_missing_current_is_refused_and_removes_nothing() {
     assert!(State::open(dir.path(), CACHE).unwrap_err().to_string().contains("current"));
     fs::write(&current, "1\n").unwrap();
     assert_eq!(keys(&open(&dir), &everything()), ["k"]);
+}
+
+#[test]
+fn a_first_start_that_ended_while_the_engine_was_made_is_taken_up() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir));
+    // What the engine makes, the last first.
+    let made = ["keyspaces/1", "keyspaces/0/current", "keyspaces/0", "version", "0.jnl", "keyspaces", "lock"];
+    for (taken, path) in made.iter().enumerate() {
+        let (cut, engine) = (tempfile::tempdir().unwrap(), dir.path().join("1"));
+        copy(&engine, &cut.path().join("1"));
+        for path in &made[..=taken] {
+            let path = cut.path().join("1").join(path);
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap_or_default() }
+        }
+        let again = State::open(cut.path(), CACHE).unwrap_or_else(|error| panic!("without {path}: {error}"));
+        apply(&again, 1, 1, plain(put("k", "v")));
+    }
+    // No room for the four bytes of it, or no time.
+    let cut = tempfile::tempdir().unwrap();
+    copy(&dir.path().join("1"), &cut.path().join("1"));
+    fs::remove_dir_all(cut.path().join("1/keyspaces/0")).unwrap();
+    fs::write(cut.path().join("1/version"), "").unwrap();
+    apply(&open(&cut), 1, 1, plain(put("k", "v")));
+}
+
+#[test]
+fn what_the_engine_read_from_its_journal_is_written_again_before_it_is_vouched_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir);
+    for index in 1..=20 {
+        apply(&state, index, index, plain(put(&format!("k{index:02}"), "v")));
+    }
+    let expected = keys(&state, &everything());
+    drop(state);
+    let state = open(&dir);
+    assert_eq!(state.persisted_position(), None, "nothing is known of a journal that was only read");
+    state.persist().unwrap();
+    // The journal never came to the disk, and was read from the system's memory.
+    let copied = tempfile::tempdir().unwrap();
+    copy(dir.path(), copied.path());
+    let mut journals = 0;
+    for path in files(&copied.path().join("1")).into_iter().filter(|path| path.ends_with(".jnl")) {
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(0).unwrap();
+        file.set_len(length).unwrap();
+        journals += 1;
+    }
+    assert!(journals > 0);
+    assert_eq!(keys(&open(&copied), &everything()), expected);
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path().display().to_string()).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to)
+        } else {
+            fs::copy(entry.path(), to).map(drop).unwrap()
+        }
+    }
 }
