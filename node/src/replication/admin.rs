@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::call_lane::CallError;
-use super::types::{NodeId, Vote};
+use super::types::{LogId, NodeId, Vote};
 use super::wire::{AdminCall, AdminRefusal, Answer, Call, Refusal};
 use super::{Replication, policy, settings};
 use crate::kv::{Operation, Write};
@@ -172,6 +172,7 @@ impl Replication {
         let mut another = async || {
             leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)).await.map(|now| now.leader)
         };
+        let Some((term, _)) = self.led().await? else { return Err(AdminRefusal::NotLeader(self.leader())) };
         let mut next = Some(first);
         while let Some(to) = next {
             untried.remove(&to);
@@ -184,21 +185,33 @@ impl Replication {
                 log::info!("the successor did not take over; handing over to {next} instead");
             }
         }
-        self.step_down(first).await?;
-        another().await.ok().flatten().ok_or_else(stopped)
+        self.step_down(first, term).await?;
+        // It may be this node that is elected again.
+        match timeout(TRANSFER_TIMEOUT, another()).await {
+            Ok(leader) => leader.ok().flatten().ok_or_else(stopped),
+            Err(_) => {
+                Err(AdminRefusal::Timeout("nobody else leads yet; whoever leads now shows in the members".to_owned()))
+            }
+        }
     }
 
-    /// Leads no more, whoever comes next: a leader that has begun to hand over can do nothing else, and its answers to questions of freshness
-    /// would keep the others from electing. The engine steps down for a candidate of a later term, and takes one that its leader has
-    /// named in spite of its lease; so this votes for the successor, which may never have asked. That it did so is told to nobody.
-    async fn step_down(&self, successor: Uuid) -> Result<(), AdminRefusal> {
+    /// The term that this node leads, and where its log ends.
+    async fn led(&self) -> Result<Option<(u64, Option<LogId>)>, AdminRefusal> {
         let me = NodeId(self.me());
         let led = self.raft.with_raft_state(move |state| {
             let vote = *state.vote_ref();
             (vote.committed && vote.leader_id.voted_for == me)
                 .then(|| (vote.leader_id.term, state.log_ids.last().copied()))
         });
-        if let Some((term, last)) = led.await.map_err(|_| stopped())? {
+        led.await.map_err(|_| stopped())
+    }
+
+    /// Leads no more, whoever comes next: a leader that has begun to hand over can do nothing else, and its answers to questions of freshness
+    /// would keep the others from electing. The engine steps down for a candidate of a later term, and takes one that its leader has
+    /// named in spite of its lease; so this votes for the successor, which may never have asked. That it did so is told to nobody.
+    async fn step_down(&self, successor: Uuid, term: u64) -> Result<(), AdminRefusal> {
+        // Elected anew meanwhile, it leads as well as anybody.
+        if let Some((_, last)) = self.led().await?.filter(|(led, _)| *led == term) {
             log::warn!("nobody took the leadership over in time; this node leads no more, and an election follows");
             let mut request = VoteRequest::new(Vote::new(term + 1, NodeId(successor)), last);
             request.leadership_transfer = true;
