@@ -7,12 +7,13 @@
 //! ```
 //!
 //! The bridge has a namespace of its own, since what a host filters (container engines drop what is forwarded) is none of
-//! a test's business. It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst` and
-//! the test's process id, and everything is removed when it is dropped.
+//! a test's business. It needs root and `ip`; where either is missing, tests say so and skip. All names begin with `mst`,
+//! the test's process id and a letter, and everything is removed when it is dropped.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{Cluster, Node, Plan, RegistryServer};
 
@@ -54,9 +55,13 @@ impl Net {
     /// # Errors
     /// When this machine does not let us: not root, no `ip`, or a kernel without it.
     pub fn new(machines: usize) -> Result<Self, String> {
-        let pid = std::process::id();
-        let [low, high, ..] = pid.to_le_bytes();
-        let net = Self { tag: format!("mst{pid}"), subnet: [10, high, low], machines, moves: vec![0; machines] };
+        // Several tests of a process may have one at the same time.
+        static NETS: AtomicU8 = AtomicU8::new(0);
+        let (pid, number) = (std::process::id(), NETS.fetch_add(1, Ordering::Relaxed) % 26);
+        // 1,009 apart, so that the process that was started next has none of them.
+        let [low, high, ..] = (pid + u32::from(number) * 1_009).to_le_bytes();
+        let tag = format!("mst{pid}{}", char::from(b'a' + number));
+        let net = Self { tag, subnet: [10, high, low], machines, moves: vec![0; machines] };
         let [a, b, c] = net.subnet;
         let switch = net.switch();
         ip(&format!("netns add {switch}"))?;

@@ -1,10 +1,11 @@
 //! No fault that anything should stand, but a control: a follower is cut off from its peers and recovered as if their disks were lost, so that it
 //! acknowledges writes alone while the majority does as well. Seen: both sides acknowledged a write.
 
+use std::process::Command;
 use std::time::Duration;
 
 use super::{Strikes, Struck, wall_between};
-use crate::cli::run;
+use crate::binaries;
 use crate::firewall::Kind;
 use crate::judges::live::RESUMES_WITHIN;
 use crate::torture::World;
@@ -17,8 +18,14 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         let cluster = status.cluster_id.ok_or("the follower is part of no cluster")?.to_string();
         wall_between(world, &[alone], &others, Kind::All)?;
         world.cluster.nodes[alone].kill();
-        let dir = world.cluster.nodes[alone].dir().display().to_string();
-        run("muster-node", &["recover", "--data-dir", &dir, "--confirm", &cluster], b"").await.exits(0);
+        // On the machine that is cut off: where the others answer, the command refuses.
+        let mut recover = Command::new("ip");
+        recover.args(["netns", "exec", &world.net.namespace(alone)]).arg(binaries::program("muster-node"));
+        recover.args(["recover", "--confirm", &cluster, "--data-dir"]).arg(world.cluster.nodes[alone].dir());
+        let told = recover.output().map_err(|error| format!("ip: {error}"))?;
+        if !told.status.success() {
+            return Err(format!("recover: {}", String::from_utf8_lossy(&told.stderr).trim()));
+        }
         // Before the others hear that another cluster takes their place.
         let majority = world.writes_through(&others, RESUMES_WITHIN).await;
         world.start(alone).await;

@@ -99,7 +99,9 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
         }
         let fault = deck.swap_remove(order.random_range(0..deck.len()));
         world.chance = StdRng::seed_from_u64(order.random());
-        let strike = match surviving(one(&mut world, &fault, tell)).await {
+        // What that control leaves behind is never whole again.
+        let patience = if plan.control == Some(Control::Minority) { Duration::ZERO } else { WHOLE_WITHIN };
+        let strike = match surviving(one(&mut world, &fault, patience, tell)).await {
             Ok(strike) => strike,
             Err(what) => {
                 violations.push(Violation { judge: "faults", what });
@@ -161,7 +163,12 @@ fn early(record: &Record) -> Option<Violation> {
     (!found.is_empty()).then(|| found.swap_remove(0))
 }
 
-async fn one(world: &mut World, fault: &Fault, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Strike, String> {
+async fn one(
+    world: &mut World,
+    fault: &Fault,
+    patience: Duration,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Strike, String> {
     let hold = Duration::from_millis(world.chance.random_range(500..4_000));
     let began = world.recorder.now();
     tell(&format!("{} {} for {:.1} s", clock(began), fault.name, hold.as_secs_f64()));
@@ -176,9 +183,9 @@ async fn one(world: &mut World, fault: &Fault, tell: &(dyn Fn(&str) + Send + Syn
         struck.on,
         struck.evidence
     ));
-    let whole = world.whole(WHOLE_WITHIN).await;
+    let whole = world.whole(patience).await;
     if let Err(why) = &whole {
-        tell(&format!("{} not whole {WHOLE_WITHIN:?} after {}: {why}", clock(world.recorder.now()), fault.name));
+        tell(&format!("{} not whole {patience:?} after {}: {why}", clock(world.recorder.now()), fault.name));
     }
     let (fault, recovered) = (fault.name.to_owned(), recovered.filter(|_| whole.is_ok()));
     Ok(Strike { fault, on: struck.on, began, ended, recovered, evidence: struck.evidence })
