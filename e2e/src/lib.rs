@@ -34,6 +34,7 @@ pub mod node;
 pub mod process;
 pub mod ready;
 pub mod registry;
+pub mod skip;
 pub mod strangers;
 pub mod tap;
 pub mod torture;

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use muster_e2e::clock::{Clock, Shift};
+use muster_e2e::skip::needs;
 use muster_e2e::{Process, until};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -25,13 +26,7 @@ async fn a_clock_that_is_set_moves_the_time_of_day_and_no_timer() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let clock = match Clock::new(&folder.path().join("clock")) {
-        Ok(clock) => clock,
-        Err(why) => {
-            eprintln!("SKIPPED: {why}");
-            return;
-        }
-    };
+    let Some(clock) = needs("faketime", Clock::new(&folder.path().join("clock"))) else { return };
     let args = ["--exact", "a_clock_that_is_set_moves_the_time_of_day_and_no_timer", "--nocapture"];
     let process = Process::new("child", std::env::current_exe().unwrap(), args.map(str::to_owned));
     let mut process = clock.given_to(process.with_env(CHILD, "1"));

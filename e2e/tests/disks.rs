@@ -6,18 +6,13 @@ use std::time::Duration;
 use muster_e2e::cluster::SOON;
 use muster_e2e::disk::{Disk, Trouble};
 use muster_e2e::figures::figure;
+use muster_e2e::skip::needs;
 use muster_e2e::{Cluster, Plan, until};
 use serde_json::json;
 
 /// A node alone, on a disk; `None`: this machine does not let us. The disk comes first, since it must outlive the process.
 async fn alone() -> Option<(Disk, Cluster)> {
-    let disk = match Disk::mount() {
-        Ok(disk) => disk,
-        Err(why) => {
-            eprintln!("SKIPPED: needs root and /dev/fuse: {why}");
-            return None;
-        }
-    };
+    let disk = needs("root and /dev/fuse", Disk::mount())?;
     let mut cluster = Plan::new(1).lay();
     std::os::unix::fs::symlink(disk.path(), cluster.nodes[0].dir()).unwrap();
     cluster.registry.start().await;
@@ -101,7 +96,7 @@ async fn a_node_that_is_started_over_a_full_disk_waits_for_room_and_has_everythi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_without_room_waits_for_it() {
-    let Ok(disk) = Disk::mount() else { return eprintln!("SKIPPED: needs root and /dev/fuse") };
+    let Some(disk) = needs("root and /dev/fuse", Disk::mount()) else { return };
     let mut cluster = Plan::new(1).lay();
     std::os::unix::fs::symlink(disk.path(), cluster.nodes[0].dir()).unwrap();
     // It asks for a registry that is not there yet, so there is time to fill its disk.
@@ -157,7 +152,7 @@ async fn a_disk_that_does_not_answer_is_said_and_the_node_goes_on_once_it_does()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registrys_record_outlives_a_power_cut() {
-    let Ok(disk) = Disk::mount() else { return eprintln!("SKIPPED: needs root and /dev/fuse") };
+    let Some(disk) = needs("root and /dev/fuse", Disk::mount()) else { return };
     let mut cluster = Plan::new(1).lay();
     let data_dir = disk.path().join("fresh").join("registry");
     let at = cluster.registry.process.args_mut().iter().position(|arg| arg == "--data-dir").unwrap();
@@ -211,10 +206,7 @@ async fn what_was_acknowledged_outlives_a_power_cut_and_a_disk_that_lies_is_foun
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_whose_disk_hangs_gathers_in_memory_what_it_is_sent_once() {
     const HALF_A_MIB: usize = 512 << 10;
-    let disk = match Disk::mount() {
-        Ok(disk) => disk,
-        Err(why) => return eprintln!("SKIPPED: needs root and /dev/fuse: {why}"),
-    };
+    let Some(disk) = needs("root and /dev/fuse", Disk::mount()) else { return };
     let mut cluster = Plan::new(3).lay();
     std::os::unix::fs::symlink(disk.path(), cluster.nodes[2].dir()).unwrap();
     cluster.registry.start().await;

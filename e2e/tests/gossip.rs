@@ -6,19 +6,15 @@ use std::time::Duration;
 use muster_e2e::figures::figure;
 use muster_e2e::gossip::Settings;
 use muster_e2e::gossip::real::Agents;
+use muster_e2e::skip::needs;
 
 /// Far above what it takes (some two seconds), since a test shows that it works and a benchmark how well.
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn two_of_eight_crash_and_come_back_and_a_tenth_of_all_packets_is_lost() {
-    let mut agents = match Agents::start(env!("CARGO_BIN_EXE_gossip_agent").into(), 8, Settings::Lifeguard) {
-        Ok(agents) => agents,
-        Err(why) => {
-            eprintln!("SKIPPED: needs root and network namespaces: {why}");
-            return;
-        }
-    };
+    let agents = Agents::start(env!("CARGO_BIN_EXE_gossip_agent").into(), 8, Settings::Lifeguard);
+    let Some(mut agents) = needs("root and network namespaces", agents) else { return };
     let joined = agents.joined().unwrap();
     figure("8 processes see each other after", &format!("{} ms", joined.as_millis()));
     let deaths = agents.kill(2).unwrap();

@@ -7,26 +7,16 @@ use muster_e2e::cluster::SOON;
 use muster_e2e::figures::figure;
 use muster_e2e::firewall;
 use muster_e2e::netns::Net;
+use muster_e2e::skip::needs;
 use muster_e2e::{Cluster, Load, eventually};
 
 /// A settled cluster of three whose leader's streams all come to nothing, from now on; `None` where that cannot be done.
 async fn forgotten() -> Option<(Net, Cluster, usize)> {
-    let net = match Net::new(3) {
-        Ok(net) => net,
-        Err(why) => {
-            eprintln!("SKIPPED: needs root and network namespaces: {why}");
-            return None;
-        }
-    };
+    let net = needs("root and network namespaces", Net::new(3))?;
     let mut cluster = net.cluster().await;
     let leader = cluster.leader().await;
-    match firewall::forget(&net, leader) {
-        Ok(streams) => assert!(streams >= 6, "entries, heartbeats and questions to both: {streams}"),
-        Err(why) => {
-            eprintln!("SKIPPED: needs nft and ss: {why}");
-            return None;
-        }
-    }
+    let streams = needs("nft and ss", firewall::forget(&net, leader))?;
+    assert!(streams >= 6, "entries, heartbeats and questions to both: {streams}");
     Some((net, cluster, leader))
 }
 

@@ -10,6 +10,7 @@ use muster_cluster::swim::wire::{ClusterHash, Preface, StreamKind};
 use muster_e2e::cluster::SOON;
 use muster_e2e::figures::{figure, summary};
 use muster_e2e::process::Process;
+use muster_e2e::skip::needs;
 use muster_e2e::strangers::{connect, connect_from, ended, hears, open_files};
 use muster_e2e::{Cluster, Http, Plan, RegistryServer, binaries, eventually};
 use tokio::io::AsyncWriteExt;
@@ -46,10 +47,7 @@ async fn works(http: &Http, url: &str, rounds: usize) -> Vec<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections_are_in_nobodys_way() {
     const MANY: usize = 10_000;
-    if let Err(why) = open_files(MANY as u64 + 1_000) {
-        eprintln!("SKIPPED: {why}");
-        return;
-    }
+    let Some(()) = needs("many open files", open_files(MANY as u64 + 1_000)) else { return };
     let cluster = lone().await;
     let (node, registry) = (&cluster.nodes[0], &mut registry_beside(&cluster));
     registry.start().await;
@@ -189,10 +187,7 @@ async fn a_length_that_lies_is_no_request() {
 async fn too_many_that_wait_are_refused_at_once_and_served_again_as_soon_as_there_is_room() {
     const MANY: usize = 4_500;
     const BOUND: usize = 4_096;
-    if let Err(why) = open_files(MANY as u64 * 2 + 1_000) {
-        eprintln!("SKIPPED: {why}");
-        return;
-    }
+    let Some(()) = needs("many open files", open_files(MANY as u64 * 2 + 1_000)) else { return };
     let cluster = lone().await;
     let node = &cluster.nodes[0];
     let at_rest = node.process.resident_bytes();
@@ -296,10 +291,7 @@ fn knock(kind: u8, cluster_id: Uuid, from: Uuid) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_at_the_peer_port_keep_no_peer_out() {
-    if let Err(why) = open_files(4_000) {
-        eprintln!("SKIPPED: {why}");
-        return;
-    }
+    let Some(()) = needs("many open files", open_files(4_000)) else { return };
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let to = cluster.nodes[leader].peer();

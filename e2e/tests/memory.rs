@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use muster_e2e::figures::figure;
+use muster_e2e::skip::not_asked_for;
 use muster_e2e::{Cluster, binaries, until};
 
 /// A node with 10,000 keys of 256 bytes, at rest after the load.
@@ -14,10 +15,9 @@ const WRITERS: usize = 32;
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_keys_at_rest() {
     if !binaries::are_release() {
-        eprintln!(
-            "SKIPPED: only release builds are worth weighing; `cargo nextest run --release`, or set MUSTER_BIN_DIR"
+        return not_asked_for(
+            "only release builds are worth weighing; `cargo nextest run --release`, or set MUSTER_BIN_DIR",
         );
-        return;
     }
     let mut cluster = Cluster::start(3).await;
     let endpoints = cluster.endpoints();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use muster_e2e::cluster::SOON;
 use muster_e2e::figures::{bound, distribution, figure, rounds};
 use muster_e2e::netns::Net;
+use muster_e2e::skip::needs;
 use muster_e2e::{Cluster, Load};
 
 /// From the loss of the leader to the next acknowledged write at one of the others: the lease of 300 ms, two heartbeats that may be late, and
@@ -49,7 +50,7 @@ async fn without_writes(
 }
 
 fn machines() -> Option<Net> {
-    Net::new(3).inspect_err(|why| eprintln!("SKIPPED: needs root and network namespaces: {why}")).ok()
+    needs("root and network namespaces", Net::new(3))
 }
 
 #[tokio::test(flavor = "multi_thread")]

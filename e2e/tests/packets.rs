@@ -9,6 +9,7 @@ use muster_cluster::swim::wire::PACKET_BUDGET;
 use muster_e2e::cli::muster;
 use muster_e2e::figures::figure;
 use muster_e2e::netns::Net;
+use muster_e2e::skip::needs;
 use muster_e2e::{Process, eventually, firewall};
 use tempfile::TempDir;
 
@@ -29,7 +30,7 @@ struct Shouting {
 
 /// None where this machine does not let us.
 async fn shouting(address: impl Fn(&Net, usize) -> Result<IpAddr, String>) -> Option<Shouting> {
-    let net = Net::new(3).inspect_err(|why| eprintln!("SKIPPED: needs root and network namespaces: {why}")).ok()?;
+    let net = needs("root and network namespaces", Net::new(3))?;
     let folder = TempDir::new().unwrap();
     let path = |name: String| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("keys".into()), muster(&["keys", "generate"]).await.exits(0).line()).unwrap();

@@ -7,17 +7,12 @@ use muster_e2e::cli::muster_on;
 use muster_e2e::cluster::SOON;
 use muster_e2e::figures::figure;
 use muster_e2e::netns::{Net, Way};
+use muster_e2e::skip::needs;
 use muster_e2e::{Cluster, Load, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_refuses_and_the_majority_goes_on() {
-    let net = match Net::new(3) {
-        Ok(net) => net,
-        Err(why) => {
-            eprintln!("SKIPPED: needs root and network namespaces: {why}");
-            return;
-        }
-    };
+    let Some(net) = needs("root and network namespaces", Net::new(3)) else { return };
     let mut cluster = net.cluster().await;
     for (machine, node) in cluster.nodes.iter().enumerate() {
         let members = node.members(&cluster.http).await.unwrap();
@@ -179,13 +174,8 @@ async fn a_follower_that_slept_catches_up_and_deposes_nobody() {
 /// Cuts one direction of the leader's or of a follower's cable: the others go on, what the machine acknowledged stays, and all is
 /// one again afterwards.
 async fn one_way(way: Way, of_leader: bool) {
-    let net = match Net::new(3).and_then(|net| net.cut_one_way(0, way).map(|()| net)) {
-        Ok(net) => net,
-        Err(why) => {
-            eprintln!("SKIPPED: needs root, network namespaces and nft: {why}");
-            return;
-        }
-    };
+    let net = Net::new(3).and_then(|net| net.cut_one_way(0, way).map(|()| net));
+    let Some(net) = needs("root, network namespaces and nft", net) else { return };
     net.mend(0);
     let mut cluster = net.cluster().await;
     let leader = cluster.leader().await;

@@ -7,6 +7,7 @@ use muster_e2e::cluster::SOON;
 use muster_e2e::eventually;
 use muster_e2e::figures::figure;
 use muster_e2e::netns::Net;
+use muster_e2e::skip::needs;
 
 /// 1 MB, about the longest value.
 const VALUE: usize = 1_000_000;
@@ -15,18 +16,13 @@ const KBIT: u32 = 512;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_away_catches_up_over_a_slow_link() {
-    let net = match Net::new(3) {
-        Ok(net) => net,
-        Err(why) => return eprintln!("SKIPPED: needs root and network namespaces: {why}"),
-    };
+    let Some(net) = needs("root and network namespaces", Net::new(3)) else { return };
     let mut cluster = net.cluster().await;
     let leader = cluster.leader().await;
     let away = (leader + 1) % 3;
     cluster.nodes[away].stop().await;
     cluster.http.put(cluster.nodes[leader].url("/kv/long"), "x".repeat(VALUE)).ok().await;
-    if let Err(why) = net.narrow(away, KBIT, 200) {
-        return eprintln!("SKIPPED: needs tc: {why}");
-    }
+    let Some(()) = needs("tc", net.narrow(away, KBIT, 200)) else { return };
     let began = Instant::now();
     cluster.nodes[away].spawn();
     eventually("it has the value", 4 * SOON, async || {
@@ -45,10 +41,7 @@ async fn who_was_away_catches_up_over_a_slow_link() {
 /// 256 kbit/s take 33 s for it: longer than a snapshot's end may be silent, and it comes all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_gets_through_a_slow_link() {
-    let net = match Net::new(3) {
-        Ok(net) => net,
-        Err(why) => return eprintln!("SKIPPED: needs root and network namespaces: {why}"),
-    };
+    let Some(net) = needs("root and network namespaces", Net::new(3)) else { return };
     let mut cluster = net.cluster_with(&["--snapshot-every", "1MiB", "--log-keep", "1MiB"]).await;
     let leader = cluster.leader().await;
     let away = (leader + 1) % 3;
@@ -63,9 +56,7 @@ async fn a_snapshot_gets_through_a_slow_link() {
         value.push('x');
         cluster.http.put(cluster.nodes[leader].url("/kv/long"), value.clone()).ok().await;
     }
-    if let Err(why) = net.narrow(away, 256, 200) {
-        return eprintln!("SKIPPED: needs tc: {why}");
-    }
+    let Some(()) = needs("tc", net.narrow(away, 256, 200)) else { return };
     let began = Instant::now();
     cluster.nodes[away].spawn();
     eventually("it has the value", 6 * SOON, async || {

@@ -7,15 +7,12 @@ use std::time::Duration;
 use muster_e2e::clock::Clock;
 use muster_e2e::disk::Disk;
 use muster_e2e::netns::Net;
+use muster_e2e::skip::needs;
 use muster_e2e::torture::{Control, Plan, run};
 
 async fn torture(seed: u64, faults: &[&str], disks: bool) {
-    if let Err(why) = Net::new(1) {
-        eprintln!("SKIPPED: needs root and network namespaces: {why}");
-        return;
-    }
-    if disks && let Err(why) = Disk::mount() {
-        eprintln!("SKIPPED: needs /dev/fuse: {why}");
+    let Some(_) = needs("root and network namespaces", Net::new(1)) else { return };
+    if disks && needs("/dev/fuse", Disk::mount()).is_none() {
         return;
     }
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -44,10 +41,7 @@ async fn nothing_acknowledged_is_lost_when_the_network_is_in_parts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_clocks_are_wrong() {
-    if let Err(why) = Clock::library() {
-        eprintln!("SKIPPED: {why}");
-        return;
-    }
+    let Some(_) = needs("faketime", Clock::library()) else { return };
     torture(7, &["clock-jump", "clock-far", "clock-strobe-all", "clock-drift"], false).await;
 }
 
@@ -68,10 +62,8 @@ async fn nothing_acknowledged_is_lost_when_disks_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_sync_is_found_out() {
-    if let Err(why) = Net::new(1).and_then(|_| Disk::mount().map_err(|error| error.to_string())) {
-        eprintln!("SKIPPED: needs root, network namespaces and /dev/fuse: {why}");
-        return;
-    }
+    let had = Net::new(1).and_then(|_| Disk::mount().map_err(|error| error.to_string()));
+    let Some(_) = needs("root, network namespaces and /dev/fuse", had) else { return };
     let (length, faults) = (Duration::from_secs(4), vec!["blackout".to_owned()]);
     let plan = Plan { seed: 6, length, nodes: 3, disks: true, keys: false, faults, control: Some(Control::Unsynced) };
     let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
@@ -80,10 +72,7 @@ async fn a_store_that_does_not_sync_is_found_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_reads_stale_writes_twice_or_does_without_a_majority_is_found_out() {
-    if let Err(why) = Net::new(1) {
-        eprintln!("SKIPPED: needs root and network namespaces: {why}");
-        return;
-    }
+    let Some(_) = needs("root and network namespaces", Net::new(1)) else { return };
     for (control, judge) in
         [(Control::StaleReads, "order"), (Control::TwiceApplied, "once"), (Control::Minority, "order")]
     {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use muster_e2e::cluster::SOON;
 use muster_e2e::figures::figure;
+use muster_e2e::skip::not_asked_for;
 use muster_e2e::{Cluster, History, Load, Plan, binaries, eventually};
 use serde_json::json;
 
@@ -25,7 +26,7 @@ fn old(name: &str) -> PathBuf {
 fn skipped() -> bool {
     let skipped = binaries::old_program("muster-node").is_none();
     if skipped {
-        figure("upgrade from the release before", "skipped: MUSTER_OLD_BIN_DIR names no binaries of it");
+        not_asked_for("MUSTER_OLD_BIN_DIR names no binaries of the release before");
     }
     skipped
 }

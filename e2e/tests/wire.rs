@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use muster_e2e::netns::Net;
+use muster_e2e::skip::needs;
 use muster_e2e::wire::{Carried, Flip, Flips, Trouble, Wire};
 use nix::sched::{CloneFlags, setns};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +19,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 /// None where this machine does not let us.
 fn net() -> Option<Net> {
-    Net::new(2).inspect_err(|why| eprintln!("SKIPPED: needs root and network namespaces: {why}")).ok()
+    needs("root and network namespaces", Net::new(2))
 }
 
 /// Does something within a machine.
