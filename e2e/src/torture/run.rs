@@ -36,7 +36,7 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 pub struct Plan {
     /// All chance of the run comes from it, but that of the processes.
     pub seed: u64,
-    /// How long faults go on.
+    /// How long faults go on. Those that are named strike once each at least, however long that takes.
     pub length: Duration,
     /// How many nodes.
     pub nodes: usize,
@@ -92,12 +92,14 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
     // Other draws than the clients'. Each fault gets chance of its own: how often one draws is a matter of the machine, and must not
     // change what comes after it.
     let mut order = StdRng::seed_from_u64(plan.seed.rotate_left(32));
-    while since.elapsed() < plan.length && gave_up.is_none() {
+    let (mut dealt, named) = (0, if plan.faults.is_empty() { 0 } else { catalogue.len() });
+    while (since.elapsed() < plan.length || dealt < named) && gave_up.is_none() {
         if deck.is_empty() {
             // Every fault once before any comes again.
             deck.clone_from(&catalogue);
         }
         let fault = deck.swap_remove(order.random_range(0..deck.len()));
+        dealt += 1;
         world.chance = StdRng::seed_from_u64(order.random());
         // What that control leaves behind is never whole again.
         let patience = if plan.control == Some(Control::Minority) { Duration::ZERO } else { WHOLE_WITHIN };
