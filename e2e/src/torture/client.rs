@@ -157,6 +157,11 @@ impl Worker {
     }
 }
 
+/// The type that a plain client gives this value.
+pub fn type_of(value: &str) -> String {
+    format!("text/x-torture; of={value}")
+}
+
 /// Sends a call to a node, and says what may be concluded.
 pub(super) async fn send(http: &Http, endpoint: &str, call: &Call, patience: &str) -> Seen {
     let conditional = |request: Request, condition: &Condition| match condition {
@@ -175,7 +180,9 @@ pub(super) async fn send(http: &Http, endpoint: &str, call: &Call, patience: &st
     };
     let request = match call {
         Call::Put { key, value, condition, again } => {
-            keyed(conditional(http.put(format!("{endpoint}/kv/{key}"), value.clone()), condition), again)
+            // The type says whose it is, so that one can see whether it came along.
+            let put = http.put(format!("{endpoint}/kv/{key}"), value.clone()).header("content-type", type_of(value));
+            keyed(conditional(put, condition), again)
         }
         Call::Delete { key, condition, again } => {
             keyed(conditional(http.delete(format!("{endpoint}/kv/{key}")), condition), again)

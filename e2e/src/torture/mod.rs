@@ -10,8 +10,10 @@ pub(crate) mod ballast;
 pub mod client;
 pub mod operation;
 pub mod record;
+mod replay;
 mod run;
 pub mod script;
+mod standing;
 mod watch;
 pub mod world;
 

@@ -20,6 +20,8 @@ pub struct Record {
     pub reigns: Vec<Reign>,
     /// What each node held once all was quiet.
     pub copies: Vec<Copy>,
+    /// What each node said then of all else.
+    pub standings: Vec<Standing>,
     /// What happened to the cluster.
     pub strikes: Vec<Strike>,
 }
@@ -44,6 +46,31 @@ pub struct Copy {
     pub revision: u64,
     /// Every key.
     pub found: Vec<(String, Found)>,
+}
+
+/// What a node said once all was quiet, beside what it held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The node's number.
+    pub node: usize,
+    /// The cluster.
+    pub cluster_id: Option<Uuid>,
+    /// The term.
+    pub term: u64,
+    /// Who leads.
+    pub leader: Option<Uuid>,
+    /// Who votes, in order.
+    pub voters: Vec<Uuid>,
+    /// Who only replicates, in order.
+    pub learners: Vec<Uuid>,
+    /// The replicated configuration.
+    pub config: String,
+    /// The last entry that it had applied.
+    pub applied_index: u64,
+    /// Which revision made each key.
+    pub created: Vec<(String, u64)>,
+    /// Of what type some of the keys are.
+    pub types: Vec<(String, String)>,
 }
 
 /// A fault, from its first effect to the moment from which nothing was in the way any more.
@@ -116,6 +143,9 @@ impl Record {
         for line in self.copies.iter().map(serde_json::to_string) {
             writeln!(file, "{}", line?)?;
         }
+        for line in self.standings.iter().map(serde_json::to_string) {
+            writeln!(file, "{}", line?)?;
+        }
         file.flush()
     }
 
@@ -131,6 +161,7 @@ impl Record {
                 Line::Strike(strike) => record.strikes.push(strike),
                 Line::Reign(reign) => record.reigns.push(reign),
                 Line::Copy(copy) => record.copies.push(copy),
+                Line::Standing(standing) => record.standings.push(standing),
             }
         }
         Ok(record)
@@ -144,6 +175,7 @@ enum Line {
     Strike(Strike),
     Reign(Reign),
     Copy(Copy),
+    Standing(Standing),
 }
 
 /// Where clients write down what they do. Cheap to clone.

@@ -18,7 +18,9 @@ use tokio::task::JoinHandle;
 use super::client::{Control, Way, Worker};
 use super::operation::{Call, Freshness};
 use super::record::{Record, Recorder, Strike};
+use super::replay::replay;
 use super::script::{Hand, Script};
+use super::standing::standings;
 use super::watch::watch;
 use super::world::World;
 use crate::clock::Clock;
@@ -123,8 +125,19 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
         tokio::time::sleep(Duration::from_millis(order.random_range(200..1_500))).await;
     }
     let recorder = clients.stop(&mut violations).await;
+    // Where clients are wrong on purpose, what they say they sent is not what they sent.
+    if violations.is_empty() && gave_up.is_none() && plan.control.is_none() {
+        match surviving(replay(&mut world)).await {
+            Ok(sent) => tell(&format!("{} {sent} writes were sent again", clock(world.recorder.now()))),
+            Err(what) => violations.push(Violation { judge: "once", what }),
+        }
+    }
     match surviving(world.copies()).await {
         Ok(copies) => recorder.so_far().copies = copies,
+        Err(what) => violations.push(Violation { judge: "replicas", what }),
+    }
+    match standings(&mut world).await {
+        Ok(standings) => recorder.so_far().standings = standings,
         Err(what) => violations.push(Violation { judge: "replicas", what }),
     }
     let logs = world.cluster.nodes.iter().map(|node| (node.name().to_owned(), node.process.whole_log()));

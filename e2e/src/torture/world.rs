@@ -26,7 +26,7 @@ const REPLACE_AFTER: &str = "3s";
 /// 1 MiB, the least, instead of 64 MiB: a follower that was away for seconds may need a snapshot.
 const LOG: &str = "1MiB";
 /// Keys below this are the harness's own and not judged.
-const OWN: &str = "harness/";
+pub(super) const OWN: &str = "harness/";
 /// The client that looks whether writes go on.
 pub(super) const PROBER: usize = 1_000;
 
@@ -207,6 +207,23 @@ impl World {
             None
         });
         led.await.ok_or_else(|| "nobody leads".to_owned())
+    }
+
+    /// Has the leadership handed to this node, which votes and runs.
+    ///
+    /// # Errors
+    /// When it does not lead within a while, and why.
+    pub async fn hand_to(&mut self, node: usize) -> Result<(), String> {
+        let to = serde_json::json!({ "to": self.cluster.nodes[node].id(&self.http).await });
+        let mut why = String::new();
+        let handed = until(SOON, async || {
+            let call = self.http.post(self.cluster.nodes[node].url("/cluster/leader/transfer"), &to);
+            why = call.send().await.map_or_else(|lost| lost.reason, |answer| answer.text());
+            let status = self.cluster.nodes[node].status(&self.http).await?;
+            (status.leader == Some(status.id)).then_some(())
+        });
+        let handed = handed.await;
+        handed.ok_or_else(|| format!("{} cannot be handed the leadership: {why}", self.names(&[node])))
     }
 
     /// One that does not lead.
