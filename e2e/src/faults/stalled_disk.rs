@@ -31,7 +31,7 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
 }
 
 /// Whether one of these says that it leads, and all of them believe it.
-async fn led_by_one_of(world: &World, nodes: &[usize]) -> bool {
+pub(super) async fn led_by_one_of(world: &World, nodes: &[usize]) -> bool {
     let mut leaders = Vec::new();
     for &node in nodes {
         let Some(status) = world.cluster.nodes[node].status(&world.http).await else { return false };
