@@ -2,11 +2,14 @@
 //!
 //! - `keyspaces/<n>/v<m>`, the list of the tables that are in use. `current` beside it names it and has its XXH3-128, which nobody compares: with a
 //!   bit turned over, whole levels are taken for left over and deleted, or a table's rows for older or newer than they are.
+//! - `keyspaces/<n>/tables/<m>`, the tables. Each ends with a table of contents, and room is made for as many entries as that says before its
+//!   checksum is compared: with a bit turned over for 80 GiB, which ends the process.
 //! - `<n>.jnl`, the journals. The checksum of a batch is of its items; its sequence number has none, and what is broken ends a journal
-//!   without a word, though another one may follow.
+//!   without a word, though another one may follow. The same goes for the room for an item.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -16,10 +19,26 @@ use crate::storage::OpenError;
 /// Behind each batch of a journal.
 const TRAILER: [u8; 4] = *b"FJL\x03";
 
+/// Numbers of batches are below this; whoever gives one that is not panics.
+const NUMBERS: u64 = 1 << 63;
+
+/// 256 MiB, far above what the longest value takes (`snapshot::MAX_FRAME`), and no burden for any machine.
+const LONGEST: u32 = 256 << 20;
+
+/// Behind a table: a magic with versions, the checksum of the table of contents, where that begins, and its length, which nobody reads.
+const TABLE_END: usize = 4 + 2 + 16 + 8 + 8;
+/// Before the entries of a table of contents: a magic, and how many they are.
+const CONTENTS_HEAD: usize = 4 + 4;
+/// The least that an entry takes: place, length, length of the name.
+const CONTENTS_ENTRY: u64 = 8 + 8 + 2;
+
 /// Looks at an engine's directory. Whatever the engine itself refuses is left to it.
 pub(super) fn check(engine: &Path) -> Result<(), OpenError> {
     for keyspace in names(&engine.join("keyspaces"))? {
         check_tables(&keyspace)?;
+        for table in names(&keyspace.join("tables"))? {
+            check_contents(&table).map_err(|error| OpenError::io("read", &table, error))??;
+        }
     }
     let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_suffix(".jnl")?.parse::<u64>().ok();
     let mut journals: Vec<_> = names(engine)?.into_iter().filter_map(|path| Some((number(&path)?, path))).collect();
@@ -58,6 +77,26 @@ fn check_tables(keyspace: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Whether a table's table of contents has room for its entries. What is half there may be left over from a crash, and is no concern of ours.
+fn check_contents(path: &Path) -> io::Result<Result<(), OpenError>> {
+    let file = File::open(path)?;
+    let Some(end) = file.metadata()?.len().checked_sub(TABLE_END as u64) else { return Ok(Ok(())) };
+    let (mut trailer, mut head) = ([0; TABLE_END], [0; CONTENTS_HEAD]);
+    file.read_exact_at(&mut trailer, end)?;
+    let [b'S', b'F', b'A', b'!', 1, 0, rest @ ..] = trailer else { return Ok(Ok(())) };
+    let begin = rest[16..].first_chunk().map_or(end, |begin| u64::from_le_bytes(*begin));
+    let Some(room) = end.checked_sub(begin).and_then(|left| left.checked_sub(CONTENTS_HEAD as u64)) else {
+        return Ok(Ok(()));
+    };
+    file.read_exact_at(&mut head, begin)?;
+    match head {
+        [b'T', b'O', b'C', b'!', count @ ..] if u64::from(u32::from_le_bytes(count)) > room / CONTENTS_ENTRY => {
+            Ok(Err(OpenError::damaged(path, begin, "its table of contents is shorter than it says")))
+        }
+        _ => Ok(Ok(())),
+    }
+}
+
 /// Walks the whole batches of a journal. What follows them may be half a batch, if nothing is behind this journal, and else is zeros.
 fn check_journal(path: &Path, sealed: bool, last: &mut Option<u64>) -> io::Result<Result<(), OpenError>> {
     let file = File::open(path)?;
@@ -66,7 +105,7 @@ fn check_journal(path: &Path, sealed: bool, last: &mut Option<u64>) -> io::Resul
     loop {
         match batch(&mut reader, length - at) {
             Ok(Some((seqno, taken))) => {
-                if last.is_some_and(|last| seqno <= last) {
+                if last.is_some_and(|last| seqno <= last) || seqno >= NUMBERS {
                     let what = format!("a batch of the journal has number {seqno}, and the one before {last:?}");
                     return Ok(Err(OpenError::damaged(path, at, &what)));
                 }
@@ -74,6 +113,9 @@ fn check_journal(path: &Path, sealed: bool, last: &mut Option<u64>) -> io::Resul
             }
             Ok(None) => break,
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Ok(Err(OpenError::damaged(path, at, &error.to_string())));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -84,7 +126,7 @@ fn check_journal(path: &Path, sealed: bool, last: &mut Option<u64>) -> io::Resul
     Ok(Ok(()))
 }
 
-/// The number of the next batch, and its bytes; `None` if it is not whole.
+/// The number of the next batch, and its bytes; `None` if it is not whole. Invalid: it could be none, whatever comes.
 fn batch(reader: &mut impl BufRead, left: u64) -> io::Result<Option<(u64, u64)>> {
     let mut start = [0; 13];
     reader.read_exact(&mut start)?;
@@ -103,8 +145,13 @@ fn batch(reader: &mut impl BufRead, left: u64) -> io::Result<Option<(u64, u64)>>
         let item = if head[0] == 2 { 21 } else { 9 };
         sum.update(&head[..item]);
         let body = match head {
-            [2, _, _, _, _, _, _, _, _, _, _, k0, k1, _, _, _, _, v @ ..] => {
-                u64::from(u16::from_le_bytes([k0, k1])) + u64::from(u32::from_le_bytes(v))
+            [2, _, _, _, _, _, _, _, _, _, _, k0, k1, w0, w1, w2, w3, v @ ..] => {
+                let (value, here) = (u32::from_le_bytes([w0, w1, w2, w3]), u32::from_le_bytes(v));
+                if value.max(here) > LONGEST {
+                    let what = format!("a batch of the journal has an item of {} bytes", value.max(here));
+                    return Err(io::Error::new(ErrorKind::InvalidData, what));
+                }
+                u64::from(u16::from_le_bytes([k0, k1])) + u64::from(here)
             }
             _ => 0,
         };
@@ -146,6 +193,16 @@ fn is_zero_from(path: &Path, at: u64) -> io::Result<bool> {
             _ => {}
         }
     }
+}
+
+/// Where the whole batches of a journal end, in a test.
+#[cfg(test)]
+pub(super) fn ends(journal: &[u8]) -> Vec<usize> {
+    let (mut ends, mut reader) = (vec![0], journal);
+    while let Ok(Some((_, taken))) = batch(&mut reader, journal.len() as u64) {
+        ends.push(ends[ends.len() - 1] + taken as usize);
+    }
+    ends
 }
 
 #[cfg(test)]
@@ -206,11 +263,7 @@ mod tests {
             names(&engine).unwrap().into_iter().filter(|path| path.extension().is_some_and(|e| e == "jnl")).collect();
         let [path] = &journals[..] else { panic!("{journals:?}") };
         let bytes = std::fs::read(path).unwrap();
-        let mut ends = vec![0];
-        let mut reader = &bytes[..];
-        while let Ok(Some((_, taken))) = batch(&mut reader, bytes.len() as u64) {
-            ends.push(ends[ends.len() - 1] + taken as usize);
-        }
+        let ends = ends(&bytes);
         assert!(ends.len() > 20, "{} batches", ends.len() - 1);
         let (begin, end) = (ends[10], ends[11]);
         // The highest byte of its number: the next one is below it.
@@ -229,5 +282,55 @@ mod tests {
         assert_eq!(said(&engine), "nothing");
         std::fs::write(&next, &bytes[begin..end]).unwrap();
         assert!(said(&engine).contains("number"), "{}", said(&engine));
+    }
+
+    #[test]
+    fn a_table_of_contents_that_says_more_than_it_has_room_for_is_found_and_half_a_table_is_no_concern() {
+        let (_dir, engine) = filled();
+        let tables = names(&engine.join("keyspaces/1/tables")).unwrap();
+        let [path] = &tables[..] else { panic!("{tables:?}") };
+        let table = std::fs::read(path).unwrap();
+        let end = table.len() - TABLE_END;
+        let begin = u64::from_le_bytes(table[end + 22..end + 30].try_into().unwrap()) as usize;
+        assert_eq!((&table[end..end + 4], &table[begin..begin + 4]), (&b"SFA!"[..], &b"TOC!"[..]));
+        let entries = u32::from_le_bytes(table[begin + 4..begin + 8].try_into().unwrap());
+        for bit in 0..32 {
+            let mut turned = table.clone();
+            turned[begin + 4 + bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(path, &turned).unwrap();
+            // A few more or less are left to the engine, which compares a checksum then.
+            let few = (entries ^ (1 << bit)) as usize <= (end - begin) / 18;
+            let found = said(&engine);
+            assert!(found.contains("table of contents") || few && found == "nothing", "bit {bit}: {found}");
+            assert!(bit < 16 || !few);
+        }
+        for cut in (0..table.len()).rev().take(200) {
+            std::fs::write(path, &table[..cut]).unwrap();
+            assert_eq!(said(&engine), "nothing");
+        }
+        // What a crash leaves of a table whose last sector came to the disk before the others.
+        std::fs::write(path, [&vec![0; end][..], &table[end..]].concat()).unwrap();
+        assert_eq!(said(&engine), "nothing");
+    }
+
+    #[test]
+    fn a_batch_with_a_number_that_the_engine_does_not_have_and_an_item_without_end_are_found() {
+        let (_dir, engine) = filled();
+        let path = engine.join("0.jnl");
+        let bytes = std::fs::read(&path).unwrap();
+        let ends = ends(&bytes);
+        let last = ends[ends.len() - 2];
+        let with = |at: usize, bits: u8| {
+            let mut turned = bytes.clone();
+            turned[at] ^= bits;
+            std::fs::write(&path, turned).unwrap();
+            said(&engine)
+        };
+        assert!(with(last + 12, 0x80).contains("has number 92233720"), "{}", said(&engine));
+        assert_eq!(with(last + 12, 0x40), "nothing", "far ahead is no harm");
+        // The lengths of the first item's value: of itself, and of what is here of it.
+        for at in [last + 13 + 16, last + 13 + 20] {
+            assert!(with(at, 0x80).contains("an item of 21474"), "{}", said(&engine));
+        }
     }
 }
