@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fjall::{PersistMode, Readable};
 
 use super::Position;
-use super::state::{Generation, StateError, applied_position, is_applied_row};
+use super::state::{Generation, StateError, applied_position, is_applied_row, write_applied_again};
 
 mod frame;
 
@@ -268,6 +268,7 @@ fn ingest(generation: Generation, frames: &Receiver<Vec<u8>>) -> Result<Generati
             }
         }
         ingestion.finish().map_err(engine)?;
+        write_applied_again(&generation)?;
         generation.database()?.persist(PersistMode::SyncAll).map_err(engine)
     })();
     stored.map(|()| generation)

@@ -363,3 +363,10 @@ pub(super) fn is_applied_row(row: &[u8]) -> bool {
 pub(super) fn applied_position(generation: &Generation) -> Result<Option<Position>, StateError> {
     read::applied(generation).map(|applied| applied.position)
 }
+
+/// Begins the journal of an engine that was filled without it, with what is known already. The engine leaves out what has a lower number than its tables,
+/// so a bit of a batch's number would do, and the first batch has none before it that its number could be held against (see [`intact`]).
+pub(super) fn write_applied_again(generation: &Generation) -> Result<(), StateError> {
+    let Some(applied) = read::row(generation, APPLIED)? else { return Ok(()) };
+    generation.rows()?.insert(APPLIED, &applied[..]).map_err(|error| generation.error(&error))
+}
