@@ -25,6 +25,8 @@ mod rows;
 mod sessions;
 
 #[cfg(test)]
+mod flips;
+#[cfg(test)]
 pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;
