@@ -71,6 +71,28 @@ fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// For the fuzzing door: any bytes where the note belongs. Whatever it says, everything that is moved stays in the data dir.
+#[cfg(test)]
+pub(crate) fn take_any(dir: &Path, note: &[u8]) {
+    let (data, outside) = (dir.join("data"), dir.join("outside"));
+    for dir in [&data, &outside] {
+        let _: io::Result<()> = fs::remove_dir_all(dir);
+        fs::create_dir_all(dir).unwrap();
+    }
+    fs::write(data.join("format"), "kept").unwrap();
+    fs::write(data.join(NOTE), note).unwrap();
+    let finished = finish(&data, None);
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 2, "{note:?}");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{note:?}");
+    if finished.is_ok() {
+        let into = data.join(std::str::from_utf8(note).unwrap());
+        assert_eq!(fs::read(into.join("format")).unwrap(), b"kept");
+        assert_eq!((into.parent(), fs::read_dir(&data).unwrap().count()), (Some(&*data), 1));
+    } else {
+        assert_eq!(fs::read(data.join("format")).unwrap(), b"kept", "{note:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

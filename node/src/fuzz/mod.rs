@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::identity::Identity;
-use crate::{http, replication, storage};
+use crate::{http, recovery, replication, set_aside, storage};
 
 type Samples = fn() -> Vec<Vec<u8>>;
 
@@ -37,16 +37,33 @@ const DOORS: &[(shake::Door, Samples)] = &[
     (("row", storage::fuzz::row), storage::fuzz::row_samples),
     (("identity", identity), identity_samples),
     (("format", |bytes| storage::fuzz::format(&in_file("format", bytes))), format_samples),
+    (("recovering", |bytes| recovery::fuzz::note(&folder("recovering"), bytes)), recovery::fuzz::note_samples),
+    (("setting_aside", |bytes| set_aside::take_any(&folder("setting_aside"), bytes)), setting_aside_samples),
+    (("current", |bytes| storage::fuzz::current(&folder("current"), bytes)), storage::fuzz::current_samples),
+    (("engine", |bytes| storage::fuzz::engine(&folder("engine"), bytes)), storage::fuzz::engine_samples),
+    (("journal", storage::fuzz::journal), storage::fuzz::journal_samples),
     (("request", request), request_samples),
 ];
 
+/// A folder of a door's own, the same each time.
+fn folder(door: &str) -> PathBuf {
+    static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+    let dir = DIR.path().join(format!("{door}-{:?}", std::thread::current().id()));
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
 /// A folder with one file of that name and these bytes.
 fn in_file(name: &str, bytes: &[u8]) -> PathBuf {
-    static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
-    let dir = DIR.path().join(format!("{name}-{:?}", std::thread::current().id()));
-    fs::create_dir_all(&dir).unwrap();
+    let dir = folder(name);
     fs::write(dir.join(name), bytes).unwrap();
     dir
+}
+
+fn setting_aside_samples() -> Vec<Vec<u8>> {
+    ["set-aside-00000000-0000-0000-0000-000000000001", "set-aside-/../outside", "../outside", "/tmp/set-aside-1", ""]
+        .map(|name| name.as_bytes().to_vec())
+        .to_vec()
 }
 
 fn identity(bytes: &[u8]) {
@@ -110,8 +127,12 @@ pub(crate) fn same_again<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
 #[test]
 fn every_decoder_takes_anything() {
     for (door, samples) in DOORS {
-        // Those that read files are slower.
-        let few = |door: &str| if matches!(door, "identity" | "format") { 300 } else { 2_000 };
+        // Those that read files are slower, and those that write some in good order slower still.
+        let few = |door: &str| match door {
+            "recovering" | "setting_aside" => 100,
+            "identity" | "format" | "current" | "engine" => 300,
+            _ => 2_000,
+        };
         let samples = samples();
         assert!(samples.len() >= 3, "{} has too few samples", door.0);
         samples.iter().for_each(|sample| door.1(sample));

@@ -11,6 +11,8 @@
 //! node id**: nodes of different clusters never exchange an entry or a vote, so no old disk, not even a copy of the survivor's own, can
 //! take part in what follows, and none can be taken for the survivor.
 
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod note;
 mod report;
 #[cfg(test)]

@@ -79,3 +79,41 @@ impl Note {
         dir.join(FILE).exists()
     }
 }
+
+/// For the fuzzing door: any bytes where a note belongs, as they are and with the right checksum over them.
+#[cfg(test)]
+pub(super) fn take_any(dir: &Path, bytes: &[u8]) {
+    let read = |bytes: &[u8]| {
+        fs::write(dir.join(FILE), bytes).unwrap();
+        assert!(Note::exists(dir));
+        let note = Note::read(dir);
+        if let Ok(note) = &note {
+            let note = note.as_ref().expect("it is there");
+            assert!(note.version <= VERSION);
+            note.write(dir).unwrap();
+            assert_eq!(Note::read(dir).unwrap().as_ref(), Some(note), "written anew, it is another");
+        }
+        note.ok().flatten()
+    };
+    let as_it_is = read(bytes);
+    // A checksum would refuse nearly all that is changed.
+    if let Ok(mut object) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes)
+        && object.remove("sum").is_some()
+    {
+        json_file::replace(&dir.join(FILE), &object).unwrap();
+        let summed = fs::read(dir.join(FILE)).unwrap();
+        let summed = read(&summed);
+        assert!(as_it_is.is_none() || summed == as_it_is, "{as_it_is:?} and {summed:?}");
+    }
+}
+
+/// For the fuzzing door: a note as it is written.
+#[cfg(test)]
+pub(super) fn a_file() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut note = Note::new(Uuid::from_u128(1), Uuid::from_u128(2));
+    (note.node, note.name) = (Uuid::from_u128(3), "näme \"1\"".to_owned());
+    (note.term, note.index, note.revision, note.began) = (7, u64::MAX, 500, 1_700_000_000);
+    note.write(dir.path()).unwrap();
+    fs::read(dir.path().join(FILE)).unwrap()
+}
