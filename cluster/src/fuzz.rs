@@ -9,7 +9,7 @@ use crate::{election, keyring, swim};
 /// A door: its name, which is that of its fuzz target and of its folder of inputs, and what is behind it.
 pub type Door = (&'static str, fn(&[u8]));
 
-/// All doors. Those of streams are there with the feature `runtime` only.
+/// All doors. Those of streams and of the stamp's file are there with the feature `runtime` only.
 pub const DOORS: &[Door] = &[
     ("envelope", swim::wire::fuzz::envelope),
     ("message", swim::wire::fuzz::message),
@@ -25,6 +25,8 @@ pub const DOORS: &[Door] = &[
     ("stream_head", runtime::fuzz::stream_head),
     #[cfg(feature = "runtime")]
     ("stream_records", runtime::fuzz::stream_records),
+    #[cfg(feature = "runtime")]
+    ("stamp", runtime::fuzz::stamp),
 ];
 
 /// The door of that name.

@@ -33,12 +33,13 @@ mod seeds;
 mod stamp;
 mod stream;
 
-/// The doors of streams; see [`crate::fuzz`].
+/// The doors of streams, and of the stamp's file; see [`crate::fuzz`].
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz {
     pub(crate) use super::{
         key_request::fuzz as key_request,
         sealed::fuzz::{head as stream_head, records as stream_records},
+        stamp::fuzz as stamp,
     };
 }
 

@@ -95,6 +95,37 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold).to_le_bytes()
 }
 
+/// What the fuzzers hold the stamp file to: no panic; what is not as it was written is refused, and what is understood is what stands there.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    thread_local! {
+        static PATH: PathBuf = {
+            let thread = format!("{:?}", std::thread::current().id());
+            std::env::temp_dir().join(format!("muster-fuzz-stamp-{}-{thread}", std::process::id()))
+        };
+    }
+    let load = |bytes: &[u8]| {
+        PATH.with(|path| {
+            fs::write(path, bytes).unwrap_or_else(|error| panic!("a file for the fuzzer: {error}"));
+            let loaded = StampFile::new(path).load();
+            let _: io::Result<()> = fs::remove_file(path);
+            loaded
+        })
+    };
+    let is_ours = |bytes: &[u8]| bytes.len() == LEN && bytes[..8] == MAGIC && bytes[16..] == checksum(&bytes[..16]);
+    let judge = |bytes: &[u8]| match load(bytes) {
+        Ok(stamp) => assert!(is_ours(bytes) && stamp.to_bits().to_le_bytes() == bytes[8..16], "believed: {bytes:?}"),
+        Err(error) => assert!(!is_ours(bytes) && error.kind() == io::ErrorKind::InvalidData, "{error}: {bytes:?}"),
+    };
+    judge(data);
+    // A checksum would refuse nearly all of it.
+    let mut summed = data.to_vec();
+    summed.resize(LEN, 0);
+    let sum = checksum(&summed[..16]);
+    summed[16..].copy_from_slice(&sum);
+    judge(&summed);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

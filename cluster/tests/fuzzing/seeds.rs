@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use muster_cluster::election::{Freshness, MAX_TERM, Message, Rank, Stance};
 use muster_cluster::keyring::{Key, encode_key};
+use muster_cluster::runtime::{StampFile, StampStore};
 use muster_cluster::sim::{Happening, Sim, Watch};
 use muster_cluster::swim::wire::{Answer, Preface, Refusal, StreamKind};
-use muster_cluster::swim::{Config, Input};
+use muster_cluster::swim::{Config, Input, Stamp};
 use uuid::Uuid;
 
 use crate::corpus;
@@ -149,6 +150,19 @@ fn stream_records() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Files of stamps: as it is written, of a later format, cut off, and what stood there before anything did.
+fn stamps() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("stamp");
+    let written = |bits: u64| {
+        StampFile::new(&path).store(Stamp::from_bits(bits)).expect("it is written");
+        fs::read(&path).expect("it can be read")
+    };
+    let (first, last) = (written(0x1234_5678_9abc_0001), written(u64::MAX));
+    let later = [&b"MSTAMP\x00\x02"[..], &first[8..]].concat();
+    vec![last, later, first[..17].to_vec(), first, Vec::new()]
+}
+
 /// Scripts for the two cores: time passes, messages come, the disk answers.
 fn scripts(bodies: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut script = vec![0, 1, 13, 14, 1, 1, 0, 200, 0];
@@ -191,6 +205,7 @@ fn seeds_are_written_when_asked_for() {
         ("key_request", key_requests()),
         ("stream_head", stream_heads()),
         ("stream_records", stream_records()),
+        ("stamp", stamps()),
     ] {
         let folder = corpus().join(door);
         fs::create_dir_all(&folder).expect("a folder");
