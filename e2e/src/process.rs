@@ -205,6 +205,11 @@ impl Process {
         self.child = None;
     }
 
+    /// SIGKILL, without waiting: one that waits for a disk ends only when the disk answers.
+    pub fn send_kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
     /// Removes what the process has left behind.
     fn tidy(&self) {
         let Some(child) = &self.child else { return };

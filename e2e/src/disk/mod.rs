@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use mount::Drive;
 pub use platter::Lost;
-pub use trouble::{Met, Trouble};
+pub use trouble::{Death, Died, Met, Trouble};
 
 /// 1 GiB: a node keeps a few hundred MiB in a run of some minutes. It is only taken from memory as it fills.
 const CAPACITY: u64 = 1 << 30;
@@ -67,7 +67,19 @@ impl Disk {
 
     /// Takes back all that was not synced; with chance, some writes are there in whole or in part. Whoever wrote to it must be dead.
     pub fn power_off(&self, chance: Option<&mut StdRng>) -> Lost {
-        self.drive.0.platter().power_off(chance)
+        let lost = self.drive.0.platter().power_off(chance);
+        self.drive.0.switch.revive();
+        lost
+    }
+
+    /// It was only the process that died: what was written is there, and it goes on.
+    pub fn go_on(&self) {
+        self.drive.0.switch.revive();
+    }
+
+    /// At which sync its machine's power failed, if it did and what was not synced was not taken back yet.
+    pub fn died(&self) -> Option<Died> {
+        self.drive.0.switch.died()
     }
 
     /// Leaves so many bytes of room, and says how many were in use. A real disk is filled by something else.

@@ -32,15 +32,17 @@ impl Drive {
         Self(Arc::new(Parts { platter: Mutex::new(Platter::new(capacity)), switch: Switch::default() }))
     }
 
-    /// Does it here, or on a thread of its own if it has to wait.
+    /// Does it here, or on a thread of its own if it may have to wait. What is not to be done any more is answered with EIO.
     fn perform(&self, kind: Kind, call: impl FnOnce(&Parts) + Send + 'static) {
         if !self.0.switch.holds_up(kind) {
             return call(&self.0);
         }
         let parts = self.0.clone();
         std::thread::spawn(move || {
-            parts.switch.wait(kind);
-            call(&parts);
+            // A reply that is dropped says EIO.
+            if parts.switch.wait(kind) {
+                call(&parts);
+            }
         });
     }
 }
@@ -52,9 +54,16 @@ impl Parts {
 
     fn sync_file(&self, number: u64) -> Result<(), Errno> {
         let has = |part: &str| self.platter().path(number).is_some_and(|path| path.to_string_lossy().contains(part));
-        match self.switch.sync(has) {
+        match self.switch.sync(|| self.platter().place(number).unwrap_or_default(), has) {
             Sync::Done => self.platter().sync(number),
             Sync::Lied => {}
+            Sync::Died { done } => {
+                if done {
+                    self.platter().sync(number);
+                }
+                self.switch.wait(Kind::Sync);
+                return Err(Errno::EIO);
+            }
             Sync::Failed => {
                 self.platter().drop_unsynced(number);
                 return Err(Errno::EIO);

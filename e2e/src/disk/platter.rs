@@ -281,23 +281,32 @@ impl Platter {
 
     /// All files, with their paths.
     pub(super) fn files(&self) -> Vec<(PathBuf, u64)> {
-        let (mut files, mut next) = (Vec::new(), vec![(PathBuf::new(), TOP)]);
-        while let Some((path, number)) = next.pop() {
-            match self.nodes.get(&number) {
-                Some(Node::Folder(names)) => {
-                    next.extend(names.iter().map(|(name, number)| (path.join(name), *number)));
-                }
-                Some(Node::File(_)) => files.push((path, number)),
-                None => {}
-            }
-        }
-        files.sort();
+        let mut files = self.places();
+        files.retain(|(_, number)| matches!(self.nodes.get(number), Some(Node::File(_))));
         files
+    }
+
+    /// All files and folders, with their paths.
+    fn places(&self) -> Vec<(PathBuf, u64)> {
+        let (mut places, mut next) = (Vec::new(), vec![(PathBuf::new(), TOP)]);
+        while let Some((path, number)) = next.pop() {
+            if let Some(Node::Folder(names)) = self.nodes.get(&number) {
+                next.extend(names.iter().map(|(name, number)| (path.join(name), *number)));
+            }
+            places.push((path, number));
+        }
+        places.sort();
+        places
     }
 
     /// A file's path.
     pub(super) fn path(&self, number: u64) -> Option<PathBuf> {
         self.files().into_iter().find_map(|(path, known)| (known == number).then_some(path))
+    }
+
+    /// The path of a file or a folder.
+    pub(super) fn place(&self, number: u64) -> Option<PathBuf> {
+        self.places().into_iter().find_map(|(path, known)| (known == number).then_some(path))
     }
 
     /// Changes a file behind everybody's back.

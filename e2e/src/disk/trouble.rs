@@ -1,5 +1,6 @@
 //! What is wrong with a disk at the moment, and how often anybody met it.
 
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,30 @@ pub struct Trouble {
     pub writes_fail: bool,
     /// Syncs are answered as if they had been done: a control, no fault.
     pub lies: bool,
+    /// The machine's power fails at a sync. `None` again: whatever waits since then is answered with EIO and not done, so that its process,
+    /// which must have been killed, can end.
+    pub dies: Option<Death>,
+}
+
+/// When the power fails: nothing that touches the disk is done or answered from that sync on, until what was not synced is lost
+/// ([`power_off`](super::Disk::power_off)), or kept ([`go_on`](super::Disk::go_on)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Death {
+    /// At the so-manieth sync from now on; 1 is the next one.
+    pub sync: u64,
+    /// What that one was to sync is on the disk, though nobody is told.
+    pub done: bool,
+    /// Syncs of files with this in their path are not counted.
+    pub but: Option<&'static str>,
+}
+
+/// At which sync it died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Died {
+    /// When.
+    pub death: Death,
+    /// What was synced, a file or a folder.
+    pub path: PathBuf,
 }
 
 /// How often anybody met it.
@@ -54,59 +79,92 @@ pub(super) enum Sync {
     Done,
     Failed,
     Lied,
+    /// Done or not, and nobody is told.
+    Died {
+        done: bool,
+    },
 }
 
 /// The state of it, which calls wait for and people switch.
 #[derive(Debug, Default)]
 pub(super) struct Switch {
-    state: Mutex<(Trouble, Met)>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    trouble: Trouble,
+    met: Met,
+    /// Syncs since a death was set.
+    syncs: u64,
+    died: Option<Died>,
+}
+
 impl Switch {
-    fn lock(&self) -> MutexGuard<'_, (Trouble, Met)> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set(&self, change: impl FnOnce(&mut Trouble)) {
-        change(&mut self.lock().0);
+        let mut state = self.lock();
+        let before = state.trouble.dies;
+        change(&mut state.trouble);
+        if state.trouble.dies != before {
+            state.syncs = 0;
+        }
         self.changed.notify_all();
     }
 
     pub(super) fn met(&self) -> Met {
-        self.lock().1
+        self.lock().met
+    }
+
+    pub(super) fn died(&self) -> Option<Died> {
+        self.lock().died.clone()
+    }
+
+    /// There is power again.
+    pub(super) fn revive(&self) {
+        let mut state = self.lock();
+        (state.died, state.trouble.dies) = (None, None);
     }
 
     pub(super) fn note_full(&self) {
-        self.lock().1.full += 1;
+        self.lock().met.full += 1;
     }
 
-    /// Whether a call of this kind would have to wait now.
+    /// Whether a call of this kind may have to wait now.
     pub(super) fn holds_up(&self, kind: Kind) -> bool {
-        let trouble = self.lock().0;
-        trouble.stalled || (kind == Kind::Sync && !trouble.slow.is_zero())
+        let State { trouble, died, .. } = &*self.lock();
+        let sync = !trouble.slow.is_zero() || trouble.dies.is_some();
+        trouble.stalled || died.is_some() || (kind == Kind::Sync && sync)
     }
 
-    /// Waits as long as a call of this kind has to.
-    pub(super) fn wait(&self, kind: Kind) {
+    /// Waits as long as a call of this kind has to, and says whether it is to be done then.
+    pub(super) fn wait(&self, kind: Kind) -> bool {
         let mut state = self.lock();
-        if state.0.stalled {
-            state.1.stalled += 1;
+        if state.trouble.stalled {
+            state.met.stalled += 1;
         }
-        while state.0.stalled {
+        while state.trouble.stalled || (state.died.is_some() && state.trouble.dies.is_some()) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let slow = state.0.slow;
+        if state.died.is_some() {
+            return false;
+        }
+        let slow = state.trouble.slow;
         if kind == Kind::Sync && !slow.is_zero() {
-            state.1.slowed += 1;
+            state.met.slowed += 1;
             drop(state);
             std::thread::sleep(slow);
         }
+        true
     }
 
     /// Whether a read or a write fails.
     pub(super) fn check(&self, kind: Kind) -> Result<(), Errno> {
-        let (trouble, met) = &mut *self.lock();
+        let State { trouble, met, .. } = &mut *self.lock();
         let fails = match kind {
             Kind::Read => trouble.reads_fail,
             Kind::Write => trouble.writes_fail,
@@ -116,9 +174,21 @@ impl Switch {
         if fails { Err(Errno::EIO) } else { Ok(()) }
     }
 
-    /// What becomes of a sync; of a file whose path has this in it?
-    pub(super) fn sync(&self, has: impl FnOnce(&str) -> bool) -> Sync {
-        let (trouble, met) = &mut *self.lock();
+    /// What becomes of a sync of what has this path, and, if it is a file, one with this in it?
+    pub(super) fn sync(&self, path: impl FnOnce() -> PathBuf, has: impl Fn(&str) -> bool) -> Sync {
+        let State { trouble, met, syncs, died } = &mut *self.lock();
+        if died.is_some() {
+            return Sync::Died { done: false };
+        }
+        if let Some(death) = trouble.dies
+            && !death.but.is_some_and(&has)
+        {
+            *syncs += 1;
+            if *syncs == death.sync {
+                *died = Some(Died { death, path: path() });
+                return Sync::Died { done: death.done };
+            }
+        }
         if trouble.sync_fails_once.is_some_and(has) {
             trouble.sync_fails_once = None;
             met.failed_syncs += 1;

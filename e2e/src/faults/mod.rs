@@ -10,6 +10,7 @@ mod clock_far;
 mod clock_jump;
 mod clock_strobe;
 mod corrupted;
+mod crash_at_sync;
 mod cut_file;
 mod cut_off;
 mod delayed;
@@ -129,7 +130,7 @@ const fn by_clock(name: &'static str, strike: fn(&mut World, Duration) -> Strike
 pub const MINORITY: Fault = fault("minority", 3, minority::strike);
 
 /// All faults.
-pub const FAULTS: [Fault; 53] = [
+pub const FAULTS: [Fault; 54] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -168,6 +169,7 @@ pub const FAULTS: [Fault; 53] = [
     on_disk("unsynced-lost", 1, unsynced_lost::strike),
     on_disk("torn-writes", 1, torn_writes::strike),
     on_disk("blackout", 1, blackout::strike),
+    on_disk("crash-at-sync", 1, crash_at_sync::strike),
     on_disk("failed-sync", 3, failed_sync::strike),
     on_disk("io-error", 3, io_error::strike),
     on_disk("read-error", 3, read_error::strike),

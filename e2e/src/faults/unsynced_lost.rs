@@ -26,8 +26,12 @@ pub(super) fn lose(world: &mut World, hold: Duration, torn: bool) -> Strikes<'_>
 
 /// A node always has written something that it need not sync: the log's marks, the state's journal.
 pub(super) fn evidence(lost: Lost) -> Result<String, String> {
+    let some = lost.writes + lost.torn + lost.names > 0;
+    some.then(|| told(lost)).ok_or_else(|| "everything was synced".to_owned())
+}
+
+/// For people.
+pub(super) fn told(lost: Lost) -> String {
     let Lost { writes, torn, names } = lost;
-    let some = writes + torn + names > 0;
-    some.then(|| format!("{writes} writes and {names} names lost, {torn} writes torn"))
-        .ok_or_else(|| "everything was synced".to_owned())
+    format!("{writes} writes and {names} names lost, {torn} writes torn")
 }
