@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
-use super::{Strikes, Struck, hold_walls};
+use super::{Strikes, Struck, hold_walls, if_built};
 use crate::firewall;
 use crate::torture::World;
 
 pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
     Box::pin(async move {
         let victim = world.victim().await?;
-        let streams = firewall::forget(&world.net, victim)?;
+        let streams = if_built(world, firewall::forget(&world.net, victim))?;
+        if streams == 0 {
+            return Err(format!("no stream of {} stood", world.names(&[victim])));
+        }
         let Struck { on, evidence } = hold_walls(world, world.names(&[victim]), hold).await?;
         Ok(Struck { on, evidence: format!("{streams} streams forgotten, {evidence}") })
     })

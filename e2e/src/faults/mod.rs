@@ -225,7 +225,7 @@ async fn hold_walls(world: &World, on: String, hold: Duration) -> Result<Struck,
         (caught > 0).then_some(caught)
     });
     let caught = caught.await.unwrap_or(0);
-    (0..world.net.machines()).for_each(|machine| firewall::open(&world.net, machine));
+    open_walls(world);
     match caught {
         0 => Err(format!("nothing was caught on its way on {on}")),
         caught => Ok(Struck { on, evidence: format!("{caught} packets caught") }),
@@ -245,12 +245,18 @@ async fn hold_wire(world: &mut World, machine: usize, trouble: &Trouble, hold: D
 
 /// Lets nobody of the one side hear anybody of the other, or the reverse.
 fn wall_between(world: &World, one: &[usize], other: &[usize], kind: firewall::Kind) -> Result<(), String> {
-    for (these, those) in [(one, other), (other, one)] {
-        for &machine in these {
-            firewall::deafen(&world.net, machine, those, kind)?;
-        }
-    }
-    Ok(())
+    let mut pairs = one.iter().map(|machine| (machine, other)).chain(other.iter().map(|machine| (machine, one)));
+    if_built(world, pairs.try_for_each(|(&machine, those)| firewall::deafen(&world.net, machine, those, kind)))
+}
+
+/// Opens all machines' firewalls if something is wrong: nothing is left of a fault that did not come about.
+fn if_built<T>(world: &World, built: Result<T, String>) -> Result<T, String> {
+    built.inspect_err(|_| open_walls(world))
+}
+
+/// Opens all machines' firewalls.
+pub(crate) fn open_walls(world: &World) {
+    (0..world.net.machines()).for_each(|machine| firewall::open(&world.net, machine));
 }
 
 #[cfg(test)]

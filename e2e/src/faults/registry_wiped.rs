@@ -1,5 +1,5 @@
-//! The registry loses its memory and is asked anew by everyone: no second cluster may come of it. Seen: its folder was removed, and the
-//! cluster is the same as before.
+//! The registry loses its memory and is asked anew by everyone: no second cluster may come of it. Seen: it says that it has learned of the cluster from
+//! a node, having remembered nothing, and the cluster is the same as before.
 
 use std::time::Duration;
 
@@ -22,10 +22,17 @@ pub(super) fn strike(world: &mut World, hold: Duration) -> Strikes<'_> {
         tokio::time::sleep(hold).await;
         // It may have an empty disk itself, and be let in only now.
         let after = until(SOON, async || cluster_id(world, victim).await).await;
-        let evidence = "an empty folder".to_owned();
-        (after == Some(before))
-            .then_some(Struck { on: world.names(&[victim]), evidence })
-            .ok_or_else(|| format!("{before}, then {after:?}"))
+        if after != Some(before) {
+            return Err(format!("{before}, then {after:?}"));
+        }
+        let registry = &world.cluster.registry.process;
+        if registry.has_logged("remembered ") {
+            return Err("it remembered what it should have lost".to_owned());
+        }
+        let evidence = format!("Learned cluster {before}");
+        let learned = until(SOON, async || registry.has_logged(&evidence).then_some(())).await;
+        let on = format!("the registry, {}", world.names(&[victim]));
+        learned.map(|()| Struck { on, evidence }).ok_or_else(|| "it has learned of no cluster".to_owned())
     })
 }
 
