@@ -57,7 +57,7 @@ async fn join_and_leave(world: &mut World, hold: Duration) -> Result<Vec<String>
     let mut met = Vec::new();
     until(SOON, async || seen(world, id).await?).await.ok_or("the newcomer has no place")?;
     met.extend(interrupt(world, hold, PROMOTED, id, Place::Learns).await?);
-    replicates(world, id, true).await?;
+    replicates(world, 0, id, true).await?;
     let leaving = tokio::spawn(leave(world, id));
     met.extend(interrupt(world, hold, GONE, id, Place::Votes).await?);
     // Whether it was heard or not: what has begun goes on, and what has not is asked for again.
@@ -70,7 +70,7 @@ async fn join_and_leave(world: &mut World, hold: Duration) -> Result<Vec<String>
         place.is_none().then_some(())
     });
     gone.await.ok_or("it could not leave")?;
-    replicates(world, id, false).await?;
+    replicates(world, 0, id, false).await?;
     world.remove_last();
     Ok(met)
 }
@@ -84,7 +84,7 @@ async fn take_a_place(world: &mut World, hold: Duration) -> Result<Vec<String>, 
     until(SOON, async || seen(world, id).await?).await.ok_or("the newcomer has no place")?;
     // The one before is replaced when it has been dead for three seconds.
     let met = interrupt(world, hold, PROMOTED + Duration::from_secs(1), id, Place::Learns).await?;
-    replicates(world, id, true).await?;
+    replicates(world, 0, id, true).await?;
     Ok(met.into_iter().collect())
 }
 

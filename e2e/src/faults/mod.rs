@@ -21,6 +21,7 @@ mod flipped_bit;
 mod full_disk;
 mod gossip_cut;
 mod growth;
+mod growth_under_cut;
 mod half_open;
 mod halves;
 mod interrupted_change;
@@ -130,7 +131,7 @@ const fn by_clock(name: &'static str, strike: fn(&mut World, Duration) -> Strike
 pub const MINORITY: Fault = fault("minority", 3, minority::strike);
 
 /// All faults.
-pub const FAULTS: [Fault; 54] = [
+pub const FAULTS: [Fault; 55] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -165,6 +166,7 @@ pub const FAULTS: [Fault; 54] = [
     fault("transfer", 3, transfer::strike),
     fault("long-cut", 3, long_cut::strike),
     fault("interrupted-change", 3, interrupted_change::strike),
+    fault("growth-under-cut", 3, growth_under_cut::strike),
     fault("replaced-under-cut", 5, replaced_under_cut::strike),
     on_disk("unsynced-lost", 1, unsynced_lost::strike),
     on_disk("torn-writes", 1, torn_writes::strike),
