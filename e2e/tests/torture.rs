@@ -18,7 +18,7 @@ async fn torture(seed: u64, faults: &[&str], disks: bool) {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     // 12 s of faults at least, besides what it takes to get over each.
     let length = Duration::from_secs(12);
-    let plan = Plan { seed, length, nodes: 3, disks, keys: false, faults: faults.clone(), control: None };
+    let plan = Plan { seed, length, nodes: 3, disks, keys: false, from: None, faults: faults.clone(), control: None };
     let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
     if !report.violations.is_empty() {
         let kept = report.save(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{seed}")));
@@ -70,7 +70,16 @@ async fn a_store_that_does_not_sync_is_found_out() {
     let Some(_) = needs("root, network namespaces and /dev/fuse", had) else { return };
     // It ends when it is found. The first blackout may come before anything was acknowledged that could be lost.
     let (length, faults) = (Duration::from_secs(30), vec!["blackout".to_owned()]);
-    let plan = Plan { seed: 6, length, nodes: 3, disks: true, keys: false, faults, control: Some(Control::Unsynced) };
+    let plan = Plan {
+        seed: 6,
+        length,
+        nodes: 3,
+        disks: true,
+        keys: false,
+        from: None,
+        faults,
+        control: Some(Control::Unsynced),
+    };
     let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
     // What was acknowledged is gone. That nodes do not start on such disks, or nobody can write, is another finding.
     let lost = |judge: &str| matches!(judge, "order" | "durable" | "linearizable");
@@ -85,7 +94,8 @@ async fn a_store_that_reads_stale_writes_twice_or_does_without_a_majority_is_fou
         [(Control::StaleReads, "order"), (Control::TwiceApplied, "once"), (Control::Minority, "order")]
     {
         let (length, faults) = (Duration::from_secs(12), vec!["alone".to_owned()]);
-        let plan = Plan { seed: 3, length, nodes: 3, disks: false, keys: false, faults, control: Some(control) };
+        let plan =
+            Plan { seed: 3, length, nodes: 3, disks: false, keys: false, from: None, faults, control: Some(control) };
         let report = run(&plan, &|line| eprintln!("{line}")).await.expect("a run");
         let found = report.violations.iter().any(|violation| violation.judge == judge);
         assert!(found, "{control:?}: {:?}", report.violations);

@@ -41,6 +41,9 @@ struct Options {
     /// Seals all between the nodes with a key.
     #[arg(long)]
     keys: bool,
+    /// Starts all nodes with the `muster-node` of an earlier release in this folder; the fault `upgrade` is then among those drawn.
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// Only this fault; repeatable. All that fit when not given.
     #[arg(long)]
     fault: Vec<String>,
@@ -70,7 +73,8 @@ async fn main() -> ExitCode {
     let length = Duration::from_secs_f64(options.minutes.clamp(0.0, 24.0 * 60.0) * 60.0);
     let control = options.control.as_deref().and_then(Control::named);
     let (seed, nodes, disks, faults) = (options.seed, options.nodes.into(), options.disks, options.fault.clone());
-    let plan = Plan { seed, length, nodes, disks, keys: options.keys, faults, control };
+    let (keys, from) = (options.keys, options.from.clone());
+    let plan = Plan { seed, length, nodes, disks, keys, from, faults, control };
     println!("seed {}, {} nodes, {:?}", plan.seed, plan.nodes, plan.length);
     let report = match run(&plan, &|line| println!("{line}")).await {
         Ok(report) => report,

@@ -52,6 +52,7 @@ mod streams_cut;
 mod torn_writes;
 mod transfer;
 mod unsynced_lost;
+mod upgrade;
 mod wiped_disk;
 
 use std::future::Future;
@@ -89,6 +90,8 @@ pub enum Takes {
     Disks,
     /// Nodes with clocks of their own.
     Clocks,
+    /// Nodes that began with the program of an earlier release.
+    Earlier,
 }
 
 /// What there is to do faults with.
@@ -100,6 +103,8 @@ pub struct Means {
     pub disks: bool,
     /// Whether they have clocks of their own.
     pub clocks: bool,
+    /// Whether they began with the program of an earlier release.
+    pub earlier: bool,
 }
 
 /// A fault.
@@ -131,7 +136,7 @@ const fn by_clock(name: &'static str, strike: fn(&mut World, Duration) -> Strike
 pub const MINORITY: Fault = fault("minority", 3, minority::strike);
 
 /// All faults.
-pub const FAULTS: [Fault; 55] = [
+pub const FAULTS: [Fault; 56] = [
     fault("kill", 1, kill::strike),
     fault("kill-all", 1, kill_all::strike),
     fault("pause", 1, pause::strike),
@@ -168,6 +173,7 @@ pub const FAULTS: [Fault; 55] = [
     fault("interrupted-change", 3, interrupted_change::strike),
     fault("growth-under-cut", 3, growth_under_cut::strike),
     fault("replaced-under-cut", 5, replaced_under_cut::strike),
+    Fault { takes: Takes::Earlier, ..fault("upgrade", 1, upgrade::strike) },
     on_disk("unsynced-lost", 1, unsynced_lost::strike),
     on_disk("torn-writes", 1, torn_writes::strike),
     on_disk("blackout", 1, blackout::strike),
@@ -196,7 +202,8 @@ impl Means {
             _ if fault.nodes > self.nodes => Some(format!("{} nodes", fault.nodes)),
             Takes::Disks if !self.disks => Some("disks of the harness's own".to_owned()),
             Takes::Clocks if !self.clocks => Some("nodes with clocks of their own".to_owned()),
-            Takes::Nodes | Takes::Disks | Takes::Clocks => None,
+            Takes::Earlier if !self.earlier => Some("the programs of an earlier release (--from)".to_owned()),
+            Takes::Nodes | Takes::Disks | Takes::Clocks | Takes::Earlier => None,
         }
     }
 }
@@ -267,12 +274,14 @@ mod tests {
 
     #[test]
     fn names_are_found_once_and_others_are_refused() {
-        let chosen = |name: &str| chosen(&[name.to_owned()], Means { nodes: 3, disks: false, clocks: false });
+        let means = Means { nodes: 3, disks: false, clocks: false, earlier: false };
+        let chosen = |name: &str| chosen(&[name.to_owned()], means);
         assert_eq!(chosen("kill").map(|found| found.len()), Ok(1));
         assert!(chosen("kil").is_err());
         assert!(chosen("ring").is_err(), "takes four");
         assert!(chosen("blackout").is_err(), "takes disks");
         assert!(chosen("clock-jump").is_err(), "takes clocks");
+        assert!(chosen("upgrade").is_err(), "takes an earlier release");
         for fault in FAULTS {
             assert_eq!(FAULTS.iter().filter(|other| other.name == fault.name).count(), 1, "{}", fault.name);
         }

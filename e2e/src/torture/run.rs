@@ -48,6 +48,8 @@ pub struct Plan {
     pub disks: bool,
     /// Whether all between nodes is sealed with a key.
     pub keys: bool,
+    /// The folder with the programs of an earlier release, if all nodes begin with that one.
+    pub from: Option<PathBuf>,
     /// What is wrong with the clients or the disks on purpose, to see that it is found.
     pub control: Option<Control>,
 }
@@ -69,7 +71,7 @@ pub struct Report {
 /// When this machine does not let us, or a fault is not known. One that did not happen ends the run and is in the report.
 pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Report, String> {
     let library = Clock::library();
-    let means = Means { nodes: plan.nodes, disks: plan.disks, clocks: library.is_ok() };
+    let means = Means { nodes: plan.nodes, disks: plan.disks, clocks: library.is_ok(), earlier: plan.from.is_some() };
     // Before anything is started: a name that is not known needs no cluster.
     faults::chosen(&plan.faults, means).map_err(|why| with_reason(why, &library))?;
     let mut world = World::new(plan).await?;

@@ -1,6 +1,6 @@
 //! What is tortured: a registry, machines on a switch with a node on each, and a few machines to spare.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub struct World {
     clocks: Vec<Clock>,
     /// The file with the nodes' key, when they have one.
     keys: Option<String>,
+    /// The nodes that still run the program of an earlier release.
+    pub earlier: BTreeSet<usize>,
     /// Draws what a fault meets; each has its own.
     pub chance: StdRng,
     /// For plain questions.
@@ -72,6 +74,7 @@ impl World {
             disks: Vec::new(),
             clocks: Vec::new(),
             keys: None,
+            earlier: BTreeSet::new(),
             chance: StdRng::seed_from_u64(seed),
             http: Http::default(),
             addresses: Addresses::default(),
@@ -90,6 +93,12 @@ impl World {
                 world.disks.push(disk);
             }
             world.lay(machine, nodes);
+            if let Some(folder) = &plan.from {
+                let program = folder.join("muster-node");
+                let program = program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?;
+                world.cluster.nodes[machine].process.run_as(program);
+                world.earlier.insert(machine);
+            }
         }
         world.cluster.start_all().await;
         (0..nodes).for_each(|node| world.found_at(node));
