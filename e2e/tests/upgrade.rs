@@ -1,9 +1,11 @@
-//! Nodes of the release before run beside those of today while a cluster is upgraded, and one may go back.
+//! Nodes of the release before run beside those of today while a cluster is upgraded. One may go back as long as its log goes on in the file that the
+//! release before has begun; later it is refused, and loses nothing.
 //!
 //! The binaries of that release are not built here: `MUSTER_OLD_BIN_DIR` names the folder that has them. Without it these tests say that they are skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_e2e::cluster::SOON;
@@ -86,7 +88,7 @@ fn failed(histories: &[History]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_is_upgraded_node_by_node_under_load_and_one_may_go_back() {
+async fn a_cluster_is_upgraded_node_by_node_under_load_and_one_goes_back_before_its_log_turns() {
     if skipped() {
         return;
     }
@@ -106,7 +108,7 @@ async fn a_cluster_is_upgraded_node_by_node_under_load_and_one_may_go_back() {
             serves(&cluster, &format!("mixed{step}-{leader}")).await;
         }
     }
-    // A death is got over with both releases voting.
+    // What was written here is much less than a file of the log has. A death is got over with both releases voting.
     histories.extend(replaced(&mut cluster, order[1], old("muster-node"), "back").await);
     serves(&cluster, "back").await;
     for node in [order[0], order[1]] {
@@ -135,6 +137,72 @@ async fn a_cluster_is_upgraded_node_by_node_under_load_and_one_may_go_back() {
     }
     let counts: Vec<String> = histories.iter().map(History::counts).collect();
     figure("upgrade from the release before, writes", &counts.join("; "));
+    assert_eq!(failed(&histories), Vec::<String>::new());
+}
+
+/// All files of a folder, with what they hold.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut files, mut next) = (BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(folder) = next.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                next.push(path);
+            } else {
+                files.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_has_turned_is_refused_by_the_release_before_and_loses_nothing() {
+    // 20 MB: a file of the log has 16 MiB.
+    const LONG: usize = 1_000_000;
+    if skipped() {
+        return;
+    }
+    let mut cluster = old_cluster().await;
+    let node = (cluster.settled().await + 1) % 3;
+    let histories = replaced(&mut cluster, node, binaries::program("muster-node"), "up").await;
+    for n in 0..20 {
+        let url = cluster.nodes[(node + 1) % 3].url(&format!("/kv/long/{n}"));
+        cluster.http.put(url, vec![b'x'; LONG]).ok().await;
+    }
+    cluster.same_everywhere("long/").await;
+    assert_eq!(cluster.nodes[node].process.terminate(STOP).await.code(), Some(0));
+    let before = files(cluster.nodes[node].dir());
+    cluster.nodes[node].process.run_as(old("muster-node"));
+    cluster.nodes[node].spawn();
+    let status = cluster.nodes[node].process.wait(STOP).await;
+    assert_eq!(status.code(), Some(1), "{}", cluster.nodes[node].process.run_log());
+    eventually("it says why", SOON, async || {
+        cluster.nodes[node].process.has_logged("written by a newer release (format 2)").then_some(())
+    })
+    .await;
+    // The state's engine had tidied up by then; all of the log and the rest is as it was.
+    let after = files(cluster.nodes[node].dir());
+    let state = cluster.nodes[node].dir().join("state");
+    let all = before.keys().chain(after.keys()).filter(|path| !path.starts_with(&state));
+    let changed: Vec<&PathBuf> = all.filter(|path| before.get(*path) != after.get(*path)).collect();
+    assert_eq!(changed, Vec::<&PathBuf>::new());
+    // It goes on with today's, and has everything of itself: nobody is there to tell it.
+    for other in [(node + 1) % 3, (node + 2) % 3] {
+        assert_eq!(cluster.nodes[other].process.terminate(STOP).await.code(), Some(0));
+    }
+    cluster.nodes[node].process.run_as(binaries::program("muster-node"));
+    cluster.nodes[node].start().await;
+    eventually("it has everything", SOON, async || {
+        let there = cluster.copy_of(node, "").await;
+        let long = (0..20).all(|n| there.get(&format!("long/{n}")).is_some_and(|value| value.len() == LONG));
+        let acked = histories.iter().flat_map(History::acked).all(|write| there.contains_key(&write.key));
+        (long && acked).then_some(())
+    })
+    .await;
+    cluster.start_all().await;
+    let there = cluster.same_everywhere("").await;
+    histories.iter().for_each(|history| history.check(&there));
     assert_eq!(failed(&histories), Vec::<String>::new());
 }
 
