@@ -157,9 +157,9 @@ impl Worker {
     }
 }
 
-/// The type that a plain client gives this value.
+/// The type that a plain client gives this value: with its first word, which no other value has, since a type is short.
 pub fn type_of(value: &str) -> String {
-    format!("text/x-torture; of={value}")
+    format!("text/x-torture; of={}", value.split(' ').next().unwrap_or_default())
 }
 
 /// Sends a call to a node, and says what may be concluded.

@@ -31,7 +31,7 @@ pub(super) async fn replay(world: &mut World) -> Result<usize, String> {
         world.hand_to(leader).await?;
         for node in world.cluster.running() {
             let worker = Worker {
-                number: PROBER + 1,
+                number: PROBER,
                 way: Way::Plain(world.http.clone(), node),
                 addresses: world.addresses.clone(),
                 recorder: world.recorder.clone(),
