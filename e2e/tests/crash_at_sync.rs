@@ -147,12 +147,18 @@ impl Lone {
     /// Writes until it is acknowledged; `None` when the node ends meanwhile.
     async fn write(&mut self, key: &str, value: &str) -> Option<()> {
         let url = self.cluster.nodes[0].url(&format!("/kv/{key}"));
+        let mut last = String::new();
         let acked = until(SOON, async || {
             let call = self.cluster.http.put(url.clone(), value.to_owned()).within(Duration::from_secs(1));
-            let acked = call.send().await.is_ok_and(|answer| answer.is_ok());
-            acked.then_some(Some(())).or_else(|| self.gone().then_some(None))
+            match call.send().await {
+                Ok(answer) if answer.is_ok() => return Some(Some(())),
+                Ok(answer) => last = format!("{} {}", answer.status, answer.text()),
+                Err(lost) => last = lost.reason,
+            }
+            self.gone().then_some(None)
         });
-        acked.await.expect("it neither answers nor ended")
+        let acked = acked.await;
+        acked.unwrap_or_else(|| panic!("it neither takes a write nor ended; the last try met: {last}"))
     }
 }
 
