@@ -118,13 +118,17 @@ impl Keyspace {
                 Refusal::Unknown => uncertain = true,
                 Refusal::NotLeader(_) | Refusal::NoMajority | Refusal::Overloaded | Refusal::DiskFull => {}
             }
-            tokio::select! {
-                _ = leadership.changed() => {}
-                () = self.look_again(leader, deadline) => {}
-                () = self.stopped() => return Err(match uncertain {
+            let goes_on = tokio::select! {
+                // Of an engine that has stopped, over a failed disk, nobody hears any more: to ask again would be to ask without a pause.
+                changed = leadership.changed() => changed.is_ok(),
+                () = self.look_again(leader, deadline) => true,
+                () = self.stopped() => false,
+            };
+            if !goes_on {
+                return Err(match uncertain {
                     true => WriteError::Unknown,
                     false => WriteError::NotReady { reason: STOPPING.to_owned() },
-                }),
+                });
             }
         }
     }
@@ -224,10 +228,14 @@ impl Keyspace {
                 Ok(Err(Refusal::Overloaded)) => return Err("too many reads wait already".to_owned()),
                 Ok(Err(_)) => {}
             }
-            tokio::select! {
-                _ = leadership.changed() => {}
-                () = self.look_again(leader, deadline) => {}
-                () = self.stopped() => return Err(STOPPING.to_owned()),
+            let goes_on = tokio::select! {
+                // As in a write.
+                changed = leadership.changed() => changed.is_ok(),
+                () = self.look_again(leader, deadline) => true,
+                () = self.stopped() => false,
+            };
+            if !goes_on {
+                return Err(STOPPING.to_owned());
             }
         }
     }
