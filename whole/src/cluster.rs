@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use muster_node::storage::StorageOptions;
 use muster_world::{Simulation, disk};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::client::Doors;
 use crate::door;
@@ -40,14 +42,20 @@ pub struct Cluster {
     pub recorder: Recorder,
     nodes: Vec<Node>,
     clients: usize,
+    /// Everybody knows the others, so that who has forgotten all is told.
+    founded: bool,
+    /// How often the leadership was handed over.
+    transfers: Arc<AtomicU64>,
     folder: TempDir,
 }
 
 /// One of them.
 struct Node {
     dir: PathBuf,
-    /// Whether there is something that it may not forget.
-    begun: bool,
+    /// How often it was started.
+    starts: u64,
+    /// Its disk goes back to where it was when it began to lie.
+    lies: bool,
     life: Arc<Mutex<Life>>,
 }
 
@@ -69,15 +77,20 @@ impl Cluster {
         let memory = PathBuf::from("/dev/shm");
         let folder =
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder");
-        let node =
-            |number: usize| Node { dir: folder.path().join(format!("n{number}")), begun: false, life: Arc::default() };
+        let node = |number: usize| Node {
+            dir: folder.path().join(format!("n{number}")),
+            starts: 0,
+            lies: false,
+            life: Arc::default(),
+        };
         let nodes: Vec<Node> = (0..count).map(node).collect();
         for machine in 0..=count {
             sim.add(IpAddr::V4(address(machine)));
         }
         let doors = Doors::default();
         (0..count).for_each(|node| doors.set(node, None));
-        let mut this = Self { sim, doors, recorder: Recorder::default(), nodes, clients: count, folder };
+        let (recorder, transfers) = (Recorder::default(), Arc::default());
+        let mut this = Self { sim, doors, recorder, nodes, clients: count, founded: false, transfers, folder };
         this.sim.start(count, || async {});
         this
     }
@@ -101,8 +114,8 @@ impl Cluster {
         add("--data-dir", self.nodes[node].dir.display().to_string());
         add("--cache-size", "1MiB".to_owned());
         add("--replace-after", "3s".to_owned());
-        // The first node founds; from then on everybody knows the others.
-        if node != 0 || self.nodes[node].begun {
+        // The first node founds; once all are there, it joins the others if it has forgotten them.
+        if node != 0 || self.founded {
             for other in (0..self.count()).filter(|other| *other != node) {
                 add("--join", format!("{}:{PEER_PORT}", address(other)));
             }
@@ -115,7 +128,7 @@ impl Cluster {
     /// Starts a node's process, in place of the one that may run.
     pub fn start(&mut self, node: usize) {
         let flags = self.flags(node);
-        self.nodes[node].begun = true;
+        self.nodes[node].starts += 1;
         let life = Arc::new(Mutex::new(Life::default()));
         self.nodes[node].life = life.clone();
         let (door, requests) = mpsc::unbounded_channel();
@@ -129,8 +142,14 @@ impl Cluster {
 
     /// `kill -9`, or the power fails.
     pub fn stop(&mut self, node: usize, power_fails: bool) {
-        let state = self.nodes[node].dir.join("state");
         self.doors.set(node, None);
+        self.nodes[node].life = Arc::default();
+        if power_fails && std::mem::take(&mut self.nodes[node].lies) {
+            self.sim.power_off(node);
+            disk::restore(&self.nodes[node].dir, false).expect("the disk as it was");
+            return;
+        }
+        let state = self.nodes[node].dir.join("state");
         // The state's engine would tidy up as it is dropped.
         disk::keep(&state).expect("a copy of the state");
         if power_fails {
@@ -139,6 +158,14 @@ impl Cluster {
             self.sim.kill(node);
         }
         disk::restore(&state, power_fails).expect("the state as it was");
+    }
+
+    /// From now on no disk does what it says that it has done: when its machine loses its power, it is as it is now.
+    pub fn lie(&mut self) {
+        for node in &mut self.nodes {
+            disk::keep(&node.dir).expect("a copy of the disk");
+            node.lies = true;
+        }
     }
 
     /// Takes a stopped node's disk away.
@@ -181,10 +208,33 @@ impl Cluster {
     pub fn transfer(&mut self) {
         let Some(leader) = self.leader() else { return };
         let Some(replication) = self.look(leader, Arc::clone) else { return };
+        let transfers = self.transfers.clone();
         self.sim.spawn(leader, async move {
             // May fail: then nobody could take it.
-            let _: Result<_, _> = replication.transfer(None).await;
+            if replication.transfer(None).await.is_ok() {
+                transfers.fetch_add(1, Ordering::Relaxed);
+            }
         });
+    }
+
+    /// How often the leadership was handed over.
+    pub fn transfers(&self) -> u64 {
+        self.transfers.load(Ordering::Relaxed)
+    }
+
+    /// How often a node was started.
+    pub fn starts(&self, node: usize) -> u64 {
+        self.nodes[node].starts
+    }
+
+    /// Who a node is, if a process is there and awake.
+    pub fn identity(&self, node: usize) -> Option<Uuid> {
+        self.look(node, |replication| replication.me())
+    }
+
+    /// All are there: from now on whoever has forgotten everything joins the others.
+    pub fn is_founded(&mut self) {
+        self.founded = true;
     }
 
     /// How many vote, as the leader knows.
@@ -192,7 +242,8 @@ impl Cluster {
         self.leader().and_then(|leader| self.look(leader, |replication| replication.voters().len())).unwrap_or(0)
     }
 
-    /// A millisecond passes. A process that ended by itself is started again as an operator, or the process itself, would.
+    /// A millisecond passes. A process that ended by itself is started again as an operator, or the process itself, would; one whose power failed
+    /// is gone.
     ///
     /// # Errors
     /// When one ended that must not.
@@ -200,6 +251,9 @@ impl Cluster {
         self.sim.step();
         watchdog::step();
         for node in 0..self.count() {
+            if self.sim.runs(node) && !self.sim.is_powered(node) {
+                self.stop(node, true);
+            }
             let ended = self.nodes[node].life.lock().unwrap_or_else(PoisonError::into_inner).ended.take();
             match ended {
                 None => {}

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use muster_e2e::torture::operation::{Call, Condition, Found, Freshness, Seen};
 use muster_node::keyspace::{Keyspace, WriteError};
 use muster_node::kv::{self, Idempotency, Outcome, PageQuery, Write};
+use muster_world::disk;
 use tokio::sync::{mpsc, oneshot};
 
 /// 2 s, as the torture's clients ask for.
@@ -26,8 +27,10 @@ pub async fn serve(keyspace: Arc<Keyspace>, mut requests: mpsc::UnboundedReceive
         let keyspace = keyspace.clone();
         tokio::spawn(async move {
             let seen = perform(&keyspace, call).await;
-            // Who has given up does not hear it.
-            let _: Result<(), Seen> = answer.send(seen);
+            // Nobody hears a machine without power, and who has given up does not hear it.
+            if !disk::is_lost() {
+                let _: Result<(), Seen> = answer.send(seen);
+            }
         });
     }
 }

@@ -1,8 +1,9 @@
 //! What goes wrong, drawn from the run's chance. Each is begun, holds for a while, and is over when everything is healed.
 
-use muster_world::Millis;
+use muster_world::{Link, Millis};
 
 use crate::cluster::Cluster;
+use crate::evidence::Standing;
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,13 +73,39 @@ const DAY: i64 = 86_400_000;
 /// The leadership is handed over every 300 ms.
 const BETWEEN_TRANSFERS: Millis = 300;
 
+/// A direction of the way between two machines.
+pub type Way = (usize, usize);
+
+/// A fault that has begun.
+#[derive(Debug)]
+pub struct Struck {
+    /// Which.
+    pub fault: Fault,
+    /// The nodes that it met.
+    pub on: Vec<usize>,
+    /// Where it is in the way.
+    pub(crate) ways: Vec<Way>,
+    /// How things stood before.
+    pub(crate) before: Standing,
+}
+
 impl Fault {
-    /// Begins it; says whom it met.
-    pub fn begin(self, cluster: &mut Cluster) -> String {
+    /// Whether it is one for so many nodes: with three, everyone has two neighbours only.
+    pub fn is_for(self, count: usize) -> bool {
+        self != Self::Ring || count > 3
+    }
+
+    /// Begins it.
+    pub fn begin(self, cluster: &mut Cluster) -> Struck {
+        let before = Standing::of(cluster);
         let count = cluster.count();
+        let mut ways = Vec::new();
+        let mut between = |cluster: &mut Cluster, chosen: &dyn Fn(usize, usize) -> bool, change: &dyn Fn(&mut Link)| {
+            ways = between(cluster, chosen, change);
+        };
         let one = victim(cluster);
         let all: Vec<usize> = (0..count).collect();
-        let met = match self {
+        let on = match self {
             Self::Kill => stop(cluster, &[one], false),
             Self::KillAll => stop(cluster, &all, false),
             Self::PowerOff => stop(cluster, &[one], true),
@@ -93,48 +120,49 @@ impl Fault {
                 vec![one]
             }
             Self::PauseAll => {
-                all.iter().for_each(|&node| cluster.sim.pause(node));
-                all
+                let awake: Vec<usize> = all.into_iter().filter(|&node| cluster.sim.is_awake(node)).collect();
+                awake.iter().for_each(|&node| cluster.sim.pause(node));
+                awake
             }
             Self::CutOff => {
-                between(cluster, |from, to| (from == one) != (to == one), |link| link.cut = true);
+                between(cluster, &|from, to| (from == one) != (to == one), &|link| link.cut = true);
                 vec![one]
             }
             Self::OneWay => {
                 let deaf = cluster.sim.draw(0..2) == 0;
-                between(cluster, |from, to| if deaf { to == one } else { from == one }, |link| link.cut = true);
+                between(cluster, &|from, to| if deaf { to == one } else { from == one }, &|link| link.cut = true);
                 vec![one]
             }
             Self::Halves => {
                 let side: Vec<usize> = all.into_iter().filter(|_| cluster.sim.draw(0..2) == 0).collect();
-                between(cluster, |from, to| side.contains(&from) != side.contains(&to), |link| link.cut = true);
+                between(cluster, &|from, to| side.contains(&from) != side.contains(&to), &|link| link.cut = true);
                 side
             }
             Self::Ring => {
                 let next_to = |a: usize, b: usize| (a + 1) % count == b || (b + 1) % count == a;
-                between(cluster, |from, to| !next_to(from, to), |link| link.cut = true);
+                between(cluster, &|from, to| !next_to(from, to), &|link| link.cut = true);
                 all
             }
             Self::Lossy => {
                 let loss = f64::from(cluster.sim.draw(5..40u32)) / 100.0;
-                between(cluster, |_, _| true, |link| link.loss = loss);
+                between(cluster, &|_, _| true, &|link| link.loss = loss);
                 all
             }
             Self::Slow => {
                 let most = cluster.sim.draw(5..200);
-                between(cluster, |_, _| true, |link| link.delay = 1..=most);
+                between(cluster, &|_, _| true, &|link| link.delay = 1..=most);
                 all
             }
             Self::Doubled => {
-                between(cluster, |_, _| true, |link| link.doubling = 0.5);
+                between(cluster, &|_, _| true, &|link| link.doubling = 0.5);
                 all
             }
             Self::GossipCut => {
-                between(cluster, |_, _| true, |link| link.datagrams_cut = true);
+                between(cluster, &|_, _| true, &|link| link.datagrams_cut = true);
                 all
             }
             Self::StreamsCut => {
-                between(cluster, |from, to| (from == one) != (to == one), |link| link.streams_cut = true);
+                between(cluster, &|from, to| (from == one) != (to == one), &|link| link.streams_cut = true);
                 vec![one]
             }
             Self::Clocks => {
@@ -146,20 +174,27 @@ impl Fault {
             }
             Self::Transfer => all,
         };
-        met.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ")
+        Struck { fault: self, on, ways, before }
     }
+}
 
+impl Struck {
     /// Goes on with it, after so long.
-    pub fn goes_on(self, cluster: &mut Cluster, since: Millis) {
-        if self == Self::Transfer && since.is_multiple_of(BETWEEN_TRANSFERS) {
+    pub fn goes_on(&self, cluster: &mut Cluster, since: Millis) {
+        if self.fault == Fault::Transfer && since.is_multiple_of(BETWEEN_TRANSFERS) {
             cluster.transfer();
         }
+    }
+
+    /// Whom it met, for people.
+    pub fn names(&self) -> String {
+        self.on.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ")
     }
 }
 
 /// Nothing is in the way any more.
 pub fn heal(cluster: &mut Cluster) {
-    between(cluster, |_, _| true, |link| *link = muster_world::Link::default());
+    between(cluster, &|_, _| true, &|link| *link = Link::default());
     for node in 0..cluster.count() {
         if cluster.sim.runs(node) { cluster.sim.resume(node) } else { cluster.start(node) }
     }
@@ -177,12 +212,10 @@ fn stop(cluster: &mut Cluster, nodes: &[usize], power_fails: bool) -> Vec<usize>
     running
 }
 
-fn between(cluster: &mut Cluster, chosen: impl Fn(usize, usize) -> bool, change: impl Fn(&mut muster_world::Link)) {
-    for from in 0..cluster.count() {
-        for to in 0..cluster.count() {
-            if from != to && chosen(from, to) {
-                cluster.sim.link(from, to, &change);
-            }
-        }
-    }
+fn between(cluster: &mut Cluster, chosen: &dyn Fn(usize, usize) -> bool, change: &dyn Fn(&mut Link)) -> Vec<Way> {
+    let nodes = 0..cluster.count();
+    let ways = nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to)));
+    let ways: Vec<Way> = ways.filter(|&(from, to)| from != to && chosen(from, to)).collect();
+    ways.iter().for_each(|&(from, to)| cluster.sim.link(from, to, change));
+    ways
 }

@@ -14,6 +14,7 @@
 pub mod client;
 pub mod cluster;
 pub mod door;
+pub mod evidence;
 pub mod faults;
 pub mod recorder;
 pub mod run;

@@ -21,6 +21,8 @@ const RESUMES_WITHIN: Millis = 30_000;
 const WHOLE_WITHIN: Millis = 60_000;
 /// Longer than any deed takes.
 const LAST_DEEDS: Millis = 10_000;
+/// So often a node is asked what it holds after a run that ended before its time: ten seconds, if it says nothing.
+const TRIES: usize = 4;
 
 /// What is to be run.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +40,7 @@ pub struct Plan {
 pub enum Control {
     /// In the clients, standing for a server with the defect.
     Client(ClientControl),
-    /// Disks say that they have synced and have not.
+    /// Disks say that they have synced and have not: what all of them lose is in no log and in no memory.
     LyingDisks,
 }
 
@@ -63,12 +65,20 @@ pub struct Report {
 pub fn run(plan: &Plan) -> Report {
     watchdog::begin(plan.seed);
     let mut run = Run::new(plan);
-    let ended = run.all(plan);
-    let mut violations: Vec<Violation> = ended.err().map(|what| Violation { judge: "run", what }).into_iter().collect();
-    let record = run.cluster.recorder.with(std::mem::take);
-    if violations.is_empty() {
-        violations = judges::judge(&record);
+    let mut violations = Vec::new();
+    if let Err(what) = run.all(plan) {
+        run.tell(format!("the run ends: {what}"));
+        violations.push(Violation { judge: "run", what });
+        run.look_at_what_is_left();
     }
+    let record = run.cluster.recorder.with(std::mem::take);
+    // Whatever ended it: a lost write must not hide behind that.
+    let mut judged = judges::judge(&record);
+    if !violations.is_empty() && record.copies.is_empty() {
+        // That nobody was left to ask says nothing about what was lost.
+        judged.retain(|violation| violation.judge != "durable");
+    }
+    violations.extend(judged);
     run.cluster.sim.note(format!("{:?}", record.operations));
     let (trace, traces) = (run.cluster.sim.trace(), run.cluster.sim.traces().to_vec());
     Report { violations, trace, traces, story: run.story, length: muster_world::now(), record }
@@ -76,6 +86,9 @@ pub fn run(plan: &Plan) -> Report {
 
 struct Run {
     cluster: Cluster,
+    control: Option<Control>,
+    /// The clients are to end.
+    stop: Arc<AtomicBool>,
     story: Vec<String>,
     probes: usize,
 }
@@ -83,9 +96,8 @@ struct Run {
 impl Run {
     fn new(plan: &Plan) -> Self {
         let count = 3 + usize::try_from(plan.seed % 3).unwrap_or(0);
-        let mut cluster = Cluster::new(plan.seed, count);
-        cluster.sim.lie_about_syncs(plan.control == Some(Control::LyingDisks));
-        Self { cluster, story: Vec::new(), probes: 0 }
+        let cluster = Cluster::new(plan.seed, count);
+        Self { cluster, control: plan.control, stop: Arc::default(), story: Vec::new(), probes: 0 }
     }
 
     fn all(&mut self, plan: &Plan) -> Result<(), String> {
@@ -96,38 +108,77 @@ impl Run {
             self.pass(pause)?;
         }
         self.whole("the start")?;
+        self.cluster.is_founded();
         // From here on revisions are counted.
         let begin = Call::List { prefix: "nothing/".to_owned(), freshness: Freshness::Linearizable };
         self.perform(0, begin)?;
-        let stop = Arc::new(AtomicBool::new(false));
         for number in 0..count {
             let control = match plan.control {
                 Some(Control::Client(control)) => Some(control),
                 Some(Control::LyingDisks) | None => None,
             };
             let worker = Worker { control, ..self.worker(number) };
-            self.cluster.sim.spawn(self.cluster.clients(), worker.work(Script::new(plan.seed, number), stop.clone()));
+            self.cluster
+                .sim
+                .spawn(self.cluster.clients(), worker.work(Script::new(plan.seed, number), self.stop.clone()));
         }
-        let faults = if plan.faults.is_empty() { &ALL[..] } else { &plan.faults };
+        self.strikes(&plan.faults)?;
+        self.end_of_deeds()?;
+        self.whole("all faults")?;
+        (0..count).try_for_each(|node| self.copy(node))
+    }
+
+    fn strikes(&mut self, faults: &[Fault]) -> Result<(), String> {
+        let (count, among) = (self.cluster.count(), if faults.is_empty() { &ALL[..] } else { faults });
+        let faults: Vec<Fault> = among.iter().copied().filter(|fault| fault.is_for(count)).collect();
+        if faults.is_empty() {
+            return Err(format!("none of {among:?} is for {count} nodes"));
+        }
         for _ in 0..self.cluster.sim.draw(4..8) {
-            self.strike(faults)?;
+            if self.control == Some(Control::LyingDisks) {
+                self.cluster.lie();
+                let pause = self.cluster.sim.draw(100..1_000);
+                self.pass(pause)?;
+            }
+            self.strike(&faults)?;
             let pause = self.cluster.sim.draw(100..1_500);
             self.pass(pause)?;
         }
-        stop.store(true, Ordering::Relaxed);
-        self.pass(LAST_DEEDS)?;
-        self.whole("all faults")?;
-        for node in 0..count {
-            let list = Call::List { prefix: String::new(), freshness: Freshness::Linearizable };
-            match self.perform(node, list)? {
-                Seen::Listed { found, applied, .. } => {
-                    let copy = Copy { node, revision: applied.unwrap_or(0), found };
-                    self.cluster.recorder.with(|record| record.copies.push(copy));
-                }
-                other => return Err(format!("n{node} does not say what it holds: {other:?}")),
+        Ok(())
+    }
+
+    fn end_of_deeds(&mut self) -> Result<(), String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.pass(LAST_DEEDS)
+    }
+
+    /// Asks a node for all that it holds.
+    fn copy(&mut self, node: usize) -> Result<(), String> {
+        let list = Call::List { prefix: String::new(), freshness: Freshness::Linearizable };
+        match self.perform(node, list)? {
+            Seen::Listed { found, applied, .. } => {
+                let copy = Copy { node, revision: applied.unwrap_or(0), found };
+                self.cluster.recorder.with(|record| record.copies.push(copy));
+                Ok(())
+            }
+            other => Err(format!("n{node} does not say what it holds: {other:?}")),
+        }
+    }
+
+    /// After an end before its time: nothing is in the way any more, the clients end, and whoever can says what it holds.
+    fn look_at_what_is_left(&mut self) {
+        heal(&mut self.cluster);
+        self.stop.store(true, Ordering::Relaxed);
+        for _ in 0..LAST_DEEDS {
+            // Why it ended was said.
+            let _: Result<(), String> = self.cluster.step();
+        }
+        let had: Vec<usize> = self.cluster.recorder.with(|record| record.copies.iter().map(|copy| copy.node).collect());
+        for node in (0..self.cluster.count()).filter(|node| !had.contains(node)) {
+            if !(0..TRIES).any(|_| self.copy(node).is_ok()) {
+                self.tell(format!("n{node} does not say what it holds"));
             }
         }
-        Ok(())
     }
 
     /// One fault, or two that overlap.
@@ -138,26 +189,35 @@ impl Run {
         // Two disks at once may be more than the promise is about.
         let second = second.filter(|second| *second != Fault::WipedDisk && first != Fault::WipedDisk);
         let began = self.cluster.recorder.now();
-        let mut on = Vec::new();
-        let mut names = Vec::new();
+        let mut struck = Vec::new();
         for fault in [Some(first), second].into_iter().flatten() {
-            let met = fault.begin(&mut self.cluster);
-            self.tell(format!("{fault:?} begins on {met}"));
-            names.push(format!("{fault:?}"));
-            on.push(met);
+            let begun = fault.begin(&mut self.cluster);
+            self.tell(format!("{fault:?} begins on {}", begun.names()));
             for since in 0..self.cluster.sim.draw(100..3_000) {
-                fault.goes_on(&mut self.cluster, since);
+                begun.goes_on(&mut self.cluster, since);
                 self.cluster.step()?;
             }
+            struck.push(begun);
         }
         heal(&mut self.cluster);
-        let (fault, on) = (names.join(" and "), on.join(", "));
-        self.tell(format!("{fault} over"));
         let ended = self.cluster.recorder.now();
         let recovered = self.writes_everywhere()?.then(|| self.cluster.recorder.now());
-        let evidence = String::new();
-        let strike = Strike { fault: fault.clone(), on, began, ended, recovered, evidence };
-        self.cluster.recorder.with(|record| record.strikes.push(strike));
+        // What shows nothing was no fault.
+        let (mut names, mut on, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+        for begun in struck {
+            let shown = begun.evidence(&self.cluster);
+            self.tell(format!("{:?} over: {}", begun.fault, shown.as_deref().unwrap_or("nothing shows that it was")));
+            if let Some(shown) = shown {
+                names.push(format!("{:?}", begun.fault));
+                on.push(begun.names());
+                evidence.push(shown);
+            }
+        }
+        let (fault, on, evidence) = (names.join(" and "), on.join(", "), evidence.join("; "));
+        if !names.is_empty() {
+            let strike = Strike { fault: fault.clone(), on, began, ended, recovered, evidence };
+            self.cluster.recorder.with(|record| record.strikes.push(strike));
+        }
         if recovered.is_none() {
             return Err(format!("no writes through every node within {RESUMES_WITHIN} ms after {fault}"));
         }

@@ -48,27 +48,43 @@ impl Journal {
         Ok(())
     }
 
-    /// All of it is on the disk.
-    pub fn synced(&mut self) {
-        if !try_with(|world| world.disks_lie).unwrap_or(false) {
+    /// It is synced: all of it is on the disk.
+    ///
+    /// # Errors
+    /// When there is no power (any more), and nobody is to hear whether it is.
+    pub fn synced(&mut self) -> io::Result<()> {
+        let sync = sync();
+        if sync.reaches {
             self.before.clear();
         }
+        sync.answer
     }
 
     /// The power failed: takes back what never reached the disk, a lot drawn for each sector. `write` puts a sector back.
     pub fn fails(&mut self, mut write: impl FnMut(u64, &[u8])) {
         for (sector, bytes) in std::mem::take(&mut self.before) {
-            if with(|world| world.chance.random_bool(0.5)) {
+            let lost = with(|world| {
+                let lost = world.chance.random_bool(0.5);
+                let disk = &mut world.here().disk;
+                disk.sectors.lost += u64::from(lost);
+                disk.sectors.kept += u64::from(!lost);
+                lost
+            });
+            if lost {
                 write(sector * SECTOR, &bytes);
             }
         }
     }
 }
 
-/// A folder was synced, whole: what it holds now is what a power cut leaves of it. For programs' parts that keep their files themselves.
-pub fn synced(folder: &Path) {
+/// A folder is synced, whole: what it holds now is what a power cut leaves of it. For programs' parts that keep their files themselves.
+///
+/// # Errors
+/// As [`Journal::synced`].
+pub fn synced(folder: &Path) -> io::Result<()> {
+    let sync = sync();
     // A copy that fails leaves the one before, which is the harder case.
-    if try_with(|_| ()).is_some() && !is_lost() {
+    if sync.reaches && try_with(|_| ()).is_some() {
         let (copy, new) = (beside(folder, "synced"), beside(folder, "syncing"));
         drop(std::fs::remove_dir_all(&new));
         if copy_folder(folder, &new).is_ok() {
@@ -76,6 +92,66 @@ pub fn synced(folder: &Path) {
             drop(std::fs::rename(&new, &copy));
         }
     }
+    sync.answer
+}
+
+/// Something else is synced, a file that was written aside or a folder's names. Nothing is taken back of it: power that fails here leaves it as it is,
+/// and nothing after it.
+///
+/// # Errors
+/// As [`Journal::synced`].
+pub fn reached() -> io::Result<()> {
+    sync().answer
+}
+
+/// A machine's disk.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// How often something was synced, so far.
+    pub(crate) syncs: u64,
+    pub(crate) sectors: Sectors,
+    /// At which sync the power fails, and when.
+    pub(crate) fails: Option<(u64, Moment)>,
+}
+
+/// What power cuts made of what was not synced, so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sectors {
+    /// They are as they were before.
+    pub lost: u64,
+    /// They are there, although nobody had said so.
+    pub kept: u64,
+}
+
+/// When in a sync the power fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before anything of it is on the disk.
+    Before,
+    /// All of it is there, but nobody has heard so.
+    After,
+}
+
+/// What becomes of a sync.
+struct Sync {
+    reaches: bool,
+    answer: io::Result<()>,
+}
+
+/// The machine that runs syncs something. Outside of a simulation it is none of ours.
+fn sync() -> Sync {
+    let done = Sync { reaches: true, answer: Ok(()) };
+    let of_this_world = try_with(|world| {
+        let machine = &mut world.machines[world.current?];
+        if !machine.powered {
+            return Some(Sync { reaches: false, answer: Err(io::Error::other("no power")) });
+        }
+        machine.disk.syncs += 1;
+        let (_, moment) = machine.disk.fails.take_if(|(at, _)| *at == machine.disk.syncs)?;
+        machine.powered = false;
+        Some(Sync { reaches: moment == Moment::After, answer: Err(io::Error::other("the power fails")) })
+    });
+    of_this_world.flatten().unwrap_or(done)
 }
 
 /// Keeps what the folder holds now, for [`restore`]: before a process is killed whose parts would tidy up as they are dropped.

@@ -4,8 +4,9 @@
 //! ```text
 //! Simulation ── step: 1 ms ──> network: what is due arrives ──> each machine runs until it has nothing left to do
 //!     │                                                           (a tokio runtime of its own, its clock stands still between steps)
-//!     ├── start, kill, power_off, pause, resume, set_clock
-//!     └── link(a, b): cut, delay, loss, doubling, each direction by itself
+//!     ├── start, kill, power_off, fail_power_at_sync, pause, resume, move_clock
+//!     ├── link(a, b): cut, delay, loss, doubling, each direction by itself
+//!     └── met(a, b), sectors, slept, syncs: what came of it
 //! ```
 //!
 //! A program runs in it when it takes its sockets from [`net`], the time of day from [`wall_clock`], chance from [`random`] and [`uuid()`], and time
@@ -19,6 +20,7 @@ mod chance;
 pub mod disk;
 mod link;
 mod machine;
+mod met;
 pub mod net;
 mod queue;
 mod simulation;
@@ -26,5 +28,6 @@ mod world;
 
 pub use chance::{random, uuid};
 pub use link::Link;
+pub use met::Met;
 pub use simulation::Simulation;
 pub use world::{Millis, now, wall_clock};

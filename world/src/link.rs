@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::met::Met;
 use crate::world::Millis;
 
 /// What happens to a packet on its way.
@@ -27,27 +28,46 @@ pub struct Link {
 impl Default for Link {
     /// A good local network.
     fn default() -> Self {
-        Self { cut: false, datagrams_cut: false, streams_cut: false, delay: 1..=2, loss: 0.0, doubling: 0.0 }
+        Self { cut: false, datagrams_cut: false, streams_cut: false, delay: 1..=GOOD, loss: 0.0, doubling: 0.0 }
     }
 }
 
 impl Link {
-    pub(crate) fn passes_datagram(&self, chance: &mut StdRng) -> bool {
-        !self.cut && !self.datagrams_cut && !lot(self.loss, chance)
+    pub(crate) fn passes_datagram(&self, met: &mut Met, chance: &mut StdRng) -> bool {
+        met.datagrams_cut += u64::from(self.datagrams_cut);
+        self.passes(self.datagrams_cut, met, chance)
     }
 
-    pub(crate) fn passes_segment(&self, chance: &mut StdRng) -> bool {
-        !self.cut && !self.streams_cut && !lot(self.loss, chance)
+    pub(crate) fn passes_segment(&self, met: &mut Met, chance: &mut StdRng) -> bool {
+        met.streams_cut += u64::from(self.streams_cut);
+        self.passes(self.streams_cut, met, chance)
     }
 
-    pub(crate) fn doubles(&self, chance: &mut StdRng) -> bool {
-        lot(self.doubling, chance)
+    fn passes(&self, its_kind_is_cut: bool, met: &mut Met, chance: &mut StdRng) -> bool {
+        met.cut += u64::from(self.cut);
+        if self.cut || its_kind_is_cut {
+            return false;
+        }
+        let lost = lot(self.loss, chance);
+        met.lost += u64::from(lost);
+        !lost
     }
 
-    pub(crate) fn takes(&self, chance: &mut StdRng) -> Millis {
-        chance.random_range(self.delay.clone())
+    pub(crate) fn doubles(&self, met: &mut Met, chance: &mut StdRng) -> bool {
+        let doubled = lot(self.doubling, chance);
+        met.doubled += u64::from(doubled);
+        doubled
+    }
+
+    pub(crate) fn takes(&self, met: &mut Met, chance: &mut StdRng) -> Millis {
+        let takes = chance.random_range(self.delay.clone());
+        met.delayed += u64::from(takes > GOOD);
+        takes
     }
 }
+
+/// A packet takes no longer on a good local network.
+const GOOD: Millis = 2;
 
 /// Draws only where there is something to draw.
 fn lot(share: f64, chance: &mut StdRng) -> bool {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 
+use crate::disk::Disk;
 use crate::net::{listener, udp};
+use crate::world::Millis;
 
 /// Where ports that nobody chose begin.
 const EPHEMERAL: u16 = 40_000;
@@ -20,6 +22,9 @@ pub(crate) struct Machine {
     /// What its clock shows at the beginning of the run, since 1970.
     pub(crate) clock: Duration,
     pub(crate) chance: StdRng,
+    pub(crate) disk: Disk,
+    /// For how long its processes were paused, so far.
+    pub(crate) slept: Millis,
     pub(crate) datagrams: BTreeMap<u16, Arc<udp::Bound>>,
     pub(crate) listeners: BTreeMap<u16, Arc<listener::Bound>>,
     next_port: u16,
@@ -28,7 +33,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(ip: IpAddr, clock: Duration, chance: StdRng) -> Self {
         let (datagrams, listeners) = (BTreeMap::new(), BTreeMap::new());
-        Self { ip, powered: true, clock, chance, datagrams, listeners, next_port: EPHEMERAL }
+        let disk = Disk::default();
+        Self { ip, powered: true, clock, chance, disk, slept: 0, datagrams, listeners, next_port: EPHEMERAL }
     }
 
     /// A port that nobody listens on. Not used again for long.

@@ -10,7 +10,9 @@ use rand::RngExt;
 use rand::distr::uniform::{SampleRange, SampleUniform};
 use tokio::runtime::Runtime;
 
+use crate::disk::{Moment, Sectors};
 use crate::link::Link;
+use crate::met::Met;
 use crate::world::{self, Millis, with};
 
 /// The least that time moves by. Coarser than any computing here takes, finer than any wait.
@@ -89,8 +91,15 @@ impl Simulation {
     pub fn resume(&mut self, machine: usize) {
         let Some(program) = &mut self.programs[machine] else { return };
         let Some(since) = program.paused.take() else { return };
-        let missed = Duration::from_millis(world::now() - since);
+        let missed = world::now() - since;
+        with(|world| world.machines[machine].slept += missed);
+        let missed = Duration::from_millis(missed);
         within(machine, || program.runtime.block_on(async { tokio::time::advance(missed).await }));
+    }
+
+    /// For how long processes of this machine were paused, so far.
+    pub fn slept(&self, machine: usize) -> Millis {
+        with(|world| world.machines[machine].slept)
     }
 
     /// Whether a process is there.
@@ -112,14 +121,40 @@ impl Simulation {
         });
     }
 
-    /// From now on disks say that they have synced and have not: everything that was not there before may be lost with the power.
-    pub fn lie_about_syncs(&mut self, lie: bool) {
-        with(|world| world.disks_lie = lie);
+    /// What its clock showed at the beginning of the run, since 1970, as it is set now.
+    pub fn clock(&self, machine: usize) -> Duration {
+        with(|world| world.machines[machine].clock)
+    }
+
+    /// How often its disk was asked to sync something, so far.
+    pub fn syncs(&self, machine: usize) -> u64 {
+        with(|world| world.machines[machine].disk.syncs)
+    }
+
+    /// What power cuts made of what its disk had not synced, so far.
+    pub fn sectors(&self, machine: usize) -> Sectors {
+        with(|world| world.machines[machine].disk.sectors)
+    }
+
+    /// Its power fails at its n-th sync, counted from the beginning of the run. The process is still there then, and can do nothing that
+    /// anybody would see: end it with [`Self::power_off`].
+    pub fn fail_power_at_sync(&mut self, machine: usize, number: u64, moment: Moment) {
+        with(|world| world.machines[machine].disk.fails = Some((number, moment)));
+    }
+
+    /// Whether it has power.
+    pub fn is_powered(&self, machine: usize) -> bool {
+        with(|world| world.machines[machine].powered)
     }
 
     /// Changes one direction of the way between two machines.
     pub fn link(&mut self, from: usize, to: usize, change: impl FnOnce(&mut Link)) {
         with(|world| change(world.link(from, to)));
+    }
+
+    /// What packets met on the way from one machine to another, so far.
+    pub fn met(&self, from: usize, to: usize) -> Met {
+        with(|world| world.met(from, to))
     }
 
     /// Runs something on a machine that does not run now: to look into its process.
@@ -171,6 +206,9 @@ impl Simulation {
 
     fn end(&mut self, machine: usize) {
         let program = self.programs[machine].take();
+        if let Some(since) = program.as_ref().and_then(|program| program.paused) {
+            with(|world| world.machines[machine].slept += world.now - since);
+        }
         // Sockets are closed by whoever has them.
         within(machine, || drop(program));
     }

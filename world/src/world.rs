@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 
 use crate::link::Link;
 use crate::machine::Machine;
+use crate::met::Met;
 use crate::queue::{Arrival, Queue};
 
 /// Virtual milliseconds since the run began: the least that time moves by.
@@ -27,9 +28,15 @@ pub(crate) struct World {
     pub(crate) queue: Queue,
     /// The machine that runs.
     pub(crate) current: Option<usize>,
-    pub(crate) disks_lie: bool,
-    links: BTreeMap<(usize, usize), Link>,
+    ways: BTreeMap<(usize, usize), Way>,
     trace: DefaultHasher,
+}
+
+/// One direction between two machines, and what was met on it.
+#[derive(Debug, Default)]
+struct Way {
+    link: Link,
+    met: Met,
 }
 
 thread_local! {
@@ -71,8 +78,7 @@ pub(crate) fn begin(seed: u64) {
         machines: Vec::new(),
         queue: Queue::default(),
         current: None,
-        disks_lie: false,
-        links: BTreeMap::new(),
+        ways: BTreeMap::new(),
         trace: DefaultHasher::new(),
     }));
 }
@@ -104,7 +110,11 @@ impl World {
     }
 
     pub(crate) fn link(&mut self, from: usize, to: usize) -> &mut Link {
-        self.links.entry((from, to)).or_default()
+        &mut self.ways.entry((from, to)).or_default().link
+    }
+
+    pub(crate) fn met(&self, from: usize, to: usize) -> Met {
+        self.ways.get(&(from, to)).map(|way| way.met).unwrap_or_default()
     }
 
     /// How long a packet takes now.
@@ -112,13 +122,18 @@ impl World {
         if from == to {
             return 0;
         }
-        self.links.entry((from, to)).or_default().takes(&mut self.chance)
+        let Way { link, met } = self.ways.entry((from, to)).or_default();
+        link.takes(met, &mut self.chance)
     }
 
     /// Whether a segment comes through now.
     pub(crate) fn segment_passes(&mut self, from: usize, to: usize) -> bool {
         let powered = self.machines[from].powered && self.machines[to].powered;
-        powered && (from == to || self.links.entry((from, to)).or_default().passes_segment(&mut self.chance))
+        if !powered || from == to {
+            return powered;
+        }
+        let Way { link, met } = self.ways.entry((from, to)).or_default();
+        link.passes_segment(met, &mut self.chance)
     }
 
     pub(crate) fn put(&mut self, at: Millis, arrival: Arrival) {
@@ -128,13 +143,16 @@ impl World {
     /// Sends a datagram on its way, or loses or doubles it.
     pub(crate) fn send_datagram(&mut self, from: std::net::SocketAddr, to: std::net::SocketAddr, bytes: &[u8]) {
         let (Some(source), Some(target)) = (self.find(from.ip()), self.find(to.ip())) else { return };
+        if !self.machines[source].powered {
+            return;
+        }
         let mut copies = 1;
         if source != target {
-            let link = self.links.entry((source, target)).or_default();
-            if !link.passes_datagram(&mut self.chance) {
+            let Way { link, met } = self.ways.entry((source, target)).or_default();
+            if !link.passes_datagram(met, &mut self.chance) {
                 return;
             }
-            copies += usize::from(link.doubles(&mut self.chance));
+            copies += usize::from(link.doubles(met, &mut self.chance));
         }
         let bytes: std::sync::Arc<[u8]> = bytes.into();
         for _ in 0..copies {

@@ -81,6 +81,8 @@ impl StampStore for StampFile {
         let mut file = File::create(&fresh)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
+        #[cfg(simulated)]
+        crate::world::disk::reached()?;
         drop(file);
         fs::rename(&fresh, &self.path)?;
         // The rename itself is in the folder.

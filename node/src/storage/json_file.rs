@@ -49,6 +49,8 @@ pub(crate) fn replace(path: &Path, content: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut file, &object)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
+    #[cfg(simulated)]
+    muster_cluster::world::disk::reached()?;
     std::fs::rename(&beside, path)?;
     path.parent().map_or(Ok(()), sync_dir)
 }

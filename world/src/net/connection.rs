@@ -150,6 +150,9 @@ impl Connection {
         let (from, to) = (self.machine(side), self.machine(side.other()));
         let mut direction = self.from(side);
         with(|world| {
+            if !world.machines[from].powered {
+                return;
+            }
             let earliest = direction.under_way.back().map_or(0, |(due, _)| *due);
             let due = earliest.max(world.now + world.delay(from, to));
             if let Segment::Bytes(bytes) = &segment {

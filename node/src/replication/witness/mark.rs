@@ -133,6 +133,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    #[cfg(simulated)]
+    muster_cluster::world::disk::reached()?;
     fs::rename(&beside, path)?;
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }

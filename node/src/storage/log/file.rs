@@ -131,5 +131,7 @@ pub(in crate::storage) fn create_dir(dir: &Path) -> io::Result<()> {
 
 /// Makes the names in a directory durable.
 pub(in crate::storage) fn sync_dir(dir: &Path) -> io::Result<()> {
+    #[cfg(simulated)]
+    muster_cluster::world::disk::reached()?;
     File::open(dir)?.sync_all()
 }

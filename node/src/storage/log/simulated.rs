@@ -58,13 +58,12 @@ impl Drop for Writer {
     }
 }
 
-/// Whether segments are to be had: one is made if there is none, unless the power is gone.
+/// Whether segments are to be had: one is made if there is none, unless the power is gone, or fails over it.
 pub(super) fn prepares(spares: &Spares) -> bool {
-    if disk::is_lost() {
-        return false;
+    if !disk::is_lost() {
+        spares.refill();
     }
-    spares.refill();
-    true
+    !disk::is_lost()
 }
 
 /// What was written to a file and not synced.
@@ -88,11 +87,7 @@ impl Unsynced {
 
     /// All of it is on the disk from now on. The file itself needs no sync: nothing but the power of this world fails.
     pub(super) fn sync(&self, _: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if disk::is_lost() {
-            return Err(io::Error::other("no power"));
-        }
-        self.journal().synced();
-        Ok(())
+        self.journal().synced()
     }
 
     /// The file is closed: by a power cut, if the power is gone.

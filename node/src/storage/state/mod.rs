@@ -116,7 +116,7 @@ impl State {
         let block_bytes = cache_bytes / BLOCKS_SHARE;
         let generation = Generation::open_current(dir, block_bytes)?;
         #[cfg(simulated)]
-        muster_cluster::world::disk::synced(dir);
+        muster_cluster::world::disk::synced(dir).map_err(|error| OpenError::io("sync", dir, error))?;
         let damaged = |error: StateError| OpenError::Damaged(error.0);
         let applied = read::applied(&generation).map_err(damaged)?;
         let sessions = Sessions::load(&generation).map_err(damaged)?;
@@ -211,7 +211,7 @@ impl State {
         }
         generation.database()?.persist(PersistMode::SyncAll).map_err(|error| generation.error(&error))?;
         #[cfg(simulated)]
-        muster_cluster::world::disk::synced(&self.dir);
+        muster_cluster::world::disk::synced(&self.dir).map_err(|error| StateError(error.to_string()))?;
         let mut persisted = self.persisted();
         *persisted = (*persisted).max(position);
         Ok(position)
@@ -270,7 +270,7 @@ impl State {
         old.doom();
         drop(old);
         #[cfg(simulated)]
-        muster_cluster::world::disk::synced(&self.dir);
+        muster_cluster::world::disk::synced(&self.dir).map_err(|error| StateError(error.to_string()))?;
         *self.persisted() = applied.position;
         self.publish(&applied);
         *applier = apply::Progress::new(applied, sessions);
