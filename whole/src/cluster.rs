@@ -10,7 +10,9 @@ use std::time::Duration;
 use muster_cluster::world::net::{TcpListener, UdpSocket};
 use muster_e2e::torture::record::Reign;
 use muster_node::flags::{self, Flags};
+use muster_node::identity::Identity;
 use muster_node::parts::{Data, End, Parts};
+use muster_node::recovery::{self, Recover};
 use muster_node::replication::{EngineRole, Replication};
 use muster_node::storage::StorageOptions;
 use muster_world::{Simulation, disk};
@@ -54,6 +56,8 @@ struct Node {
     dir: PathBuf,
     /// How often it was started.
     starts: u64,
+    /// It knows of nobody else, and is told of nobody.
+    alone: bool,
     /// Its disk goes back to where it was when it began to lie.
     lies: bool,
     life: Arc<Mutex<Life>>,
@@ -80,6 +84,7 @@ impl Cluster {
         let node = |number: usize| Node {
             dir: folder.path().join(format!("n{number}")),
             starts: 0,
+            alone: false,
             lies: false,
             life: Arc::default(),
         };
@@ -115,7 +120,7 @@ impl Cluster {
         add("--cache-size", "1MiB".to_owned());
         add("--replace-after", "3s".to_owned());
         // The first node founds; once all are there, it joins the others if it has forgotten them.
-        if node != 0 || self.founded {
+        if !self.nodes[node].alone && (node != 0 || self.founded) {
             for other in (0..self.count()).filter(|other| *other != node) {
                 add("--join", format!("{}:{PEER_PORT}", address(other)));
             }
@@ -166,6 +171,25 @@ impl Cluster {
             disk::keep(&node.dir).expect("a copy of the disk");
             node.lies = true;
         }
+    }
+
+    /// A stopped node goes on from its disk alone when it is started, as an operator may have it when all others are lost for good, and must not
+    /// otherwise. Nothing of this world stops him: he was told that nobody answers.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn recover(&mut self, node: usize, cluster: Uuid) -> Result<String, String> {
+        assert!(!self.sim.runs(node), "its files are in use");
+        self.nodes[node].alone = true;
+        let dir = &self.nodes[node].dir;
+        let recover = Recover { confirm: Some(cluster), even_if_reached: true };
+        self.sim.within(node, || {
+            // It would ask at their addresses, with the system's own sockets.
+            Identity::open(dir, true)
+                .and_then(|mut identity| identity.keep_peers(Vec::new()))
+                .map_err(|error| error.to_string())?;
+            recovery::run(dir, &recover).map_err(|error| error.to_string())
+        })
     }
 
     /// Takes a stopped node's disk away.

@@ -192,6 +192,11 @@ impl Struck {
     }
 }
 
+/// A machine's cable is pulled.
+pub(crate) fn cut_off(cluster: &mut Cluster, one: usize) {
+    between(cluster, &|from, to| (from == one) != (to == one), &|link| link.cut = true);
+}
+
 /// Nothing is in the way any more.
 pub fn heal(cluster: &mut Cluster) {
     between(cluster, &|_, _| true, &|link| *link = Link::default());

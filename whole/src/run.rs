@@ -12,7 +12,7 @@ use muster_world::Millis;
 
 use crate::client::Worker;
 use crate::cluster::Cluster;
-use crate::faults::{ALL, Fault, heal};
+use crate::faults::{ALL, Fault, cut_off, heal};
 use crate::watchdog;
 
 /// 30 s of virtual time until writes go through every node again, as the torture has it.
@@ -21,6 +21,8 @@ const RESUMES_WITHIN: Millis = 30_000;
 const WHOLE_WITHIN: Millis = 60_000;
 /// Longer than any deed takes.
 const LAST_DEEDS: Millis = 10_000;
+/// For so long clients write to both sides when a minority takes itself for all.
+const BESIDE_EACH_OTHER: Millis = 4_000;
 /// So often a node is asked what it holds after a run that ended before its time: ten seconds, if it says nothing.
 const TRIES: usize = 4;
 
@@ -42,6 +44,8 @@ pub enum Control {
     Client(ClientControl),
     /// Disks say that they have synced and have not: what all of them lose is in no log and in no memory.
     LyingDisks,
+    /// A node that is cut off goes on alone, as if all others were lost for good.
+    Minority,
 }
 
 /// What came of it.
@@ -115,16 +119,21 @@ impl Run {
         for number in 0..count {
             let control = match plan.control {
                 Some(Control::Client(control)) => Some(control),
-                Some(Control::LyingDisks) | None => None,
+                Some(Control::LyingDisks | Control::Minority) | None => None,
             };
             let worker = Worker { control, ..self.worker(number) };
             self.cluster
                 .sim
                 .spawn(self.cluster.clients(), worker.work(Script::new(plan.seed, number), self.stop.clone()));
         }
-        self.strikes(&plan.faults)?;
-        self.end_of_deeds()?;
-        self.whole("all faults")?;
+        if self.control == Some(Control::Minority) {
+            self.take_a_minority_for_all()?;
+            self.end_of_deeds()?;
+        } else {
+            self.strikes(&plan.faults)?;
+            self.end_of_deeds()?;
+            self.whole("all faults")?;
+        }
         (0..count).try_for_each(|node| self.copy(node))
     }
 
@@ -179,6 +188,22 @@ impl Run {
                 self.tell(format!("n{node} does not say what it holds"));
             }
         }
+    }
+
+    /// What must never be done: a node that is cut off is given a majority of its own while the others live.
+    fn take_a_minority_for_all(&mut self) -> Result<(), String> {
+        let one = self.cluster.sim.draw(0..self.cluster.count());
+        let cluster = self.cluster.look(one, |replication| replication.cluster_id()).flatten();
+        let cluster = cluster.ok_or_else(|| format!("n{one} is of no cluster"))?;
+        cut_off(&mut self.cluster, one);
+        self.tell(format!("n{one} is cut off"));
+        let pause = self.cluster.sim.draw(100..3_000);
+        self.pass(pause)?;
+        self.cluster.stop(one, false);
+        self.cluster.recover(one, cluster)?;
+        self.cluster.start(one);
+        self.tell(format!("n{one} goes on alone"));
+        self.pass(BESIDE_EACH_OTHER)
     }
 
     /// One fault, or two that overlap.

@@ -80,3 +80,8 @@ fn a_retry_that_is_applied_twice_is_found() {
 fn disks_that_say_that_they_have_synced_and_have_not_lose_what_was_acknowledged() {
     bites(&[Fault::PowerOffAll], Control::LyingDisks, &["durable", "order", "linearizable", "cut"]);
 }
+
+#[test]
+fn a_minority_that_takes_itself_for_all_is_found() {
+    bites(&[], Control::Minority, &["durable", "order", "linearizable", "cut", "leaders"]);
+}

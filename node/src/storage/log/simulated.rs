@@ -17,19 +17,46 @@ use super::writer::Writer;
 const SLOWEST_SYNC: u64 = 8;
 
 /// Wakes the writer.
-#[derive(Debug, Default)]
-pub(super) struct Bell(tokio::sync::Notify);
+#[derive(Default)]
+pub(super) struct Bell {
+    task: tokio::sync::Notify,
+    /// The writer itself where there are no tasks, as in a command for a stopped node: who rings has it done.
+    at_once: Mutex<Option<Writer>>,
+}
+
+impl std::fmt::Debug for Bell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bell")
+    }
+}
 
 impl Bell {
+    fn at_once(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.at_once.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Wakes it.
     pub(super) fn notify_one(&self) {
-        self.0.notify_one();
+        let mut at_once = self.at_once();
+        let Some(writer) = at_once.as_mut() else { return self.task.notify_one() };
+        let shared = writer.shared.clone();
+        let state = shared.lock();
+        let closed = state.closed;
+        writer.turn(state);
+        // It holds what the bell hangs on.
+        let ended = if closed { at_once.take() } else { None };
+        drop(at_once);
+        drop(ended);
     }
 }
 
 /// Starts the writer; there is no thread to wait for.
-pub(super) fn start(_: &Arc<Shared>, writer: Writer) -> io::Result<Vec<JoinHandle<()>>> {
-    tokio::spawn(run(writer));
+pub(super) fn start(shared: &Arc<Shared>, writer: Writer) -> io::Result<Vec<JoinHandle<()>>> {
+    if tokio::runtime::Handle::try_current().is_ok() {
+        tokio::spawn(run(writer));
+    } else {
+        shared.work.at_once().replace(writer);
+    }
     Ok(Vec::new())
 }
 
@@ -37,7 +64,7 @@ pub(super) fn start(_: &Arc<Shared>, writer: Writer) -> io::Result<Vec<JoinHandl
 async fn run(mut writer: Writer) {
     let shared = writer.shared.clone();
     loop {
-        shared.work.0.notified().await;
+        shared.work.task.notified().await;
         tokio::time::sleep(Duration::from_millis(world::random() % SLOWEST_SYNC)).await;
         let state = shared.lock();
         let idle = state.queue.is_empty() && !state.committed_changed && !state.closed;
