@@ -128,12 +128,11 @@ impl Run {
         }
         if self.control == Some(Control::Minority) {
             self.take_a_minority_for_all()?;
-            self.end_of_deeds()?;
         } else {
             self.strikes(&plan.faults)?;
-            self.end_of_deeds()?;
-            self.whole("all faults")?;
         }
+        self.end_of_deeds()?;
+        self.whole("all faults")?;
         (0..count).try_for_each(|node| self.copy(node))
     }
 

@@ -81,6 +81,15 @@ fn disks_that_say_that_they_have_synced_and_have_not_lose_what_was_acknowledged(
     bites(&[Fault::PowerOffAll], Control::LyingDisks, &["durable", "order", "linearizable", "cut"]);
 }
 
+/// Two clusters never become one, so the run ends with an error; whoever looks at that alone does not see that something is lost.
+#[test]
+fn a_run_that_does_not_end_well_is_judged_all_the_same() {
+    let report = run(&Plan { seed: 1, control: Some(Control::Minority), ..Plan::default() });
+    let judges: BTreeSet<&str> = report.violations.iter().map(|violation| violation.judge).collect();
+    assert!(judges.contains("run") && judges.contains("order") && judges.contains("durable"), "{judges:?}");
+    assert!(!report.record.copies.is_empty(), "somebody says what is left");
+}
+
 #[test]
 fn a_minority_that_takes_itself_for_all_is_found() {
     bites(&[], Control::Minority, &["durable", "order", "linearizable", "cut", "leaders"]);
