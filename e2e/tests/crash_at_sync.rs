@@ -1,4 +1,4 @@
-//! A node's machine loses its power at each sync that the node makes, one after another, right before and right after what was to be synced is on
+//! A node's machine loses its power at the syncs that the node makes, one after another, right before and right after what was to be synced is on
 //! the disk, or its process is killed there: its first start and its later ones, its writes, the turns of its log, its stop. It always starts again,
 //! with all that it acknowledged.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is the verdict of a test")]
@@ -10,6 +10,7 @@ use std::time::Duration;
 use muster_e2e::cluster::SOON;
 use muster_e2e::disk::{Death, Disk};
 use muster_e2e::figures::figure;
+use muster_e2e::skip::needs;
 use muster_e2e::{Cluster, Plan, until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,6 +19,10 @@ use rand::{RngExt, SeedableRng};
 const LONG: usize = 1_000_000;
 /// Few keys, so that what it holds does not grow.
 const KEYS: usize = 5;
+
+/// Every so manieth of a first start's some hundred syncs, beginning with the first; every single one with `MUSTER_E2E_EVERY` set.
+/// `whole/tests/crash_points.rs` tries them all, and the fault `crash-at-sync` others.
+const STRIDE: usize = 5;
 
 /// How often a node tries whether its disk still answers is a matter of time.
 const BUT: Option<&str> = Some("canary");
@@ -162,8 +167,12 @@ impl Lone {
     }
 }
 
+fn stride() -> usize {
+    if std::env::var_os("MUSTER_E2E_EVERY").is_some() { 1 } else { STRIDE }
+}
+
 fn skipped() -> bool {
-    Disk::mount().inspect_err(|why| eprintln!("SKIPPED: needs root and /dev/fuse: {why}")).is_err()
+    needs("root and /dev/fuse", Disk::mount()).is_none()
 }
 
 /// Right after one sync is right before the next, but for what was written between and is lost: one side of them is enough here.
@@ -174,7 +183,7 @@ async fn a_first_start_and_first_writes() {
     }
     let lives = async |kept| {
         let mut met = BTreeSet::new();
-        for sync in 1.. {
+        for sync in (1..).step_by(stride()) {
             let mut node = Lone::new(sync, kept);
             let end = node.live(Some(Death { sync, done: false, but: BUT }), 4, 10).await;
             met.append(&mut node.met);
@@ -187,7 +196,10 @@ async fn a_first_start_and_first_writes() {
     };
     let (lost, kept) = tokio::join!(lives(false), lives(true));
     for (what, (syncs, met)) in [("power lost", lost), ("killed", kept)] {
-        figure(&format!("{what} at each sync of a first start and four writes"), &format!("{syncs} syncs of {met:?}"));
+        figure(
+            &format!("{what} at syncs of a first start and four writes"),
+            &format!("up to the {syncs}th, of {met:?}"),
+        );
     }
 }
 
@@ -202,14 +214,12 @@ async fn later_starts_and_a_log_that_turns() {
         assert_eq!(node.live(None, 20, LONG).await, End::Old);
         let mut sync = 1;
         while node.live(Some(Death { sync, done, but: BUT }), writes, length).await == End::Died {
-            sync += 1;
+            sync += stride() as u64;
         }
         (sync - 1, node.met)
     };
     let (long, short) = tokio::join!(lives(false, 17, LONG), lives(true, 4, 10));
-    for (name, (syncs, met)) in
-        [("before each sync of a life of 17 MB", long), ("after each sync of a short life", short)]
-    {
-        figure(&format!("power lost right {name}"), &format!("{syncs} syncs of {met:?}"));
+    for (name, (syncs, met)) in [("before syncs of a life of 17 MB", long), ("after syncs of a short life", short)] {
+        figure(&format!("power lost right {name}"), &format!("up to the {syncs}th, of {met:?}"));
     }
 }

@@ -12,6 +12,7 @@ use muster_e2e::cluster::SOON;
 use muster_e2e::disk::Disk;
 use muster_e2e::figures::{bound, figure};
 use muster_e2e::http::Http;
+use muster_e2e::skip::needs;
 use muster_e2e::{Cluster, Plan, eventually};
 use uuid::Uuid;
 
@@ -23,13 +24,8 @@ const ASKS: Duration = Duration::from_millis(500);
 
 /// Three settled nodes, each on a disk; `None`: this machine does not let us. The disks come first, since they must outlive the processes.
 async fn three() -> Option<(Vec<Disk>, Cluster, usize)> {
-    let disks: Vec<Disk> = match (0..3).map(|_| Disk::mount()).collect() {
-        Ok(disks) => disks,
-        Err(why) => {
-            eprintln!("SKIPPED: needs root and /dev/fuse: {why}");
-            return None;
-        }
-    };
+    let mounted: Result<Vec<Disk>, _> = (0..3).map(|_| Disk::mount()).collect();
+    let disks = needs("root and /dev/fuse", mounted)?;
     let mut cluster = Plan::new(3).lay();
     for (disk, node) in disks.iter().zip(&cluster.nodes) {
         std::os::unix::fs::symlink(disk.path(), node.dir()).unwrap();
