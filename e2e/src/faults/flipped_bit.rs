@@ -28,7 +28,7 @@ pub(super) fn flip(bytes: &mut [u8], chance: &mut StdRng) -> Option<String> {
 
 type Change = fn(&mut Vec<u8>, &mut StdRng) -> Option<String>;
 
-/// Damages a file of a node that is down, and sees what comes of it. One that refuses gets an empty disk, as it asks for.
+/// Damages a file of a node that is down, and sees what comes of it. It gets an empty disk then: one that refuses asks for it.
 pub(super) fn damage(world: &mut World, hold: Duration, change: Change) -> Strikes<'_> {
     Box::pin(async move {
         let victim = world.victim().await?;
@@ -69,7 +69,11 @@ pub(super) async fn start_damaged(world: &mut World, node: usize, file: &std::pa
         let read = world.copy(node).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         if read.is_ok() && world.cluster.nodes[node].is_running() {
-            return Ok("it serves".to_owned());
+            // What nobody has needed so far may be needed in the middle of another fault, which would be blamed.
+            world.cluster.nodes[node].kill();
+            world.cluster.nodes[node].wipe();
+            world.start(node).await;
+            return Ok("it serves; filled anew".to_owned());
         }
     }
     // A part of the path: the state engine names its folder.

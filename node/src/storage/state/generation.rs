@@ -16,7 +16,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use muster_cluster::world;
 
 use super::rows::APPLIED;
-use super::{StateError, intact};
+use super::{REPLACE, StateError, intact};
 use crate::storage::OpenError;
 use crate::storage::log::{create_dir, free_bytes, sync_dir};
 
@@ -204,10 +204,17 @@ impl Generation {
         if is_for_want_of_room(error, &self.dir) {
             self.ran_out.store(true, Ordering::Relaxed);
         }
-        StateError(format!(
-            "{}: the state engine failed: {error:?}; check the disk and restart the node",
-            self.dir.display()
-        ))
+        let what_to_do = match error {
+            fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_)) => {
+                "check the disk and restart the node".to_owned()
+            }
+            // It says no more of what failed in the background than it has logged by itself.
+            fjall::Error::Poisoned => format!(
+                "the lines before say why; restart the node, and when that ends the same way, a file is damaged: {REPLACE}"
+            ),
+            _ => REPLACE.to_owned(),
+        };
+        StateError(format!("{}: the state engine failed: {error:?}; {what_to_do}", self.dir.display()))
     }
 }
 

@@ -616,3 +616,12 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn who_meets_damage_that_a_restart_does_not_mend_is_told_what_does() {
+    let state = open(&tempfile::tempdir().unwrap());
+    let said = |error: fjall::Error| state.generation().error(&error).to_string();
+    assert!(said(fjall::Error::Poisoned).contains("when that ends the same way"));
+    assert!(said(fjall::Error::Poisoned).contains("an empty one"));
+    assert!(said(fjall::Error::Io(std::io::Error::other("EIO"))).ends_with("check the disk and restart the node"));
+}
