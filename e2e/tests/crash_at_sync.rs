@@ -167,6 +167,14 @@ impl Lone {
     }
 }
 
+impl Drop for Lone {
+    /// A process that waits for its disk could not be ended.
+    fn drop(&mut self) {
+        self.disk.trouble(|trouble| trouble.dies = None);
+        self.disk.go_on();
+    }
+}
+
 fn stride() -> usize {
     if std::env::var_os("MUSTER_E2E_EVERY").is_some() { 1 } else { STRIDE }
 }
@@ -184,6 +192,7 @@ async fn a_first_start_and_first_writes() {
     let lives = async |kept| {
         let mut met = BTreeSet::new();
         for sync in (1..).step_by(stride()) {
+            eprintln!("sync {sync}, process only: {kept}");
             let mut node = Lone::new(sync, kept);
             let end = node.live(Some(Death { sync, done: false, but: BUT }), 4, 10).await;
             met.append(&mut node.met);
@@ -216,7 +225,7 @@ async fn later_starts_and_a_log_that_turns() {
         while node.live(Some(Death { sync, done, but: BUT }), writes, length).await == End::Died {
             sync += stride() as u64;
         }
-        (sync - 1, node.met)
+        (sync - 1, std::mem::take(&mut node.met))
     };
     let (long, short) = tokio::join!(lives(false, 17, LONG), lives(true, 4, 10));
     for (name, (syncs, met)) in [("before syncs of a life of 17 MB", long), ("after syncs of a short life", short)] {
