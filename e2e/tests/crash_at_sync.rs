@@ -22,7 +22,7 @@ const KEYS: usize = 5;
 
 /// Every so manieth of a first start's some hundred syncs, beginning with the first; every single one with `MUSTER_E2E_EVERY` set.
 /// `whole/tests/crash_points.rs` tries them all, and the fault `crash-at-sync` others.
-const STRIDE: usize = 5;
+const STRIDE: usize = 11;
 
 /// How often a node tries whether its disk still answers is a matter of time.
 const BUT: Option<&str> = Some("canary");

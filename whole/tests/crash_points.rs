@@ -2,7 +2,7 @@
 //! The same small script each time: nodes start, one founds, the others join; writes that roll the log's segments, have snapshots taken and the
 //! log purged. The node starts again and the judges must be content.
 //!
-//! Every third sync, which a change can wait for; `MUSTER_SYNCS=1..999` tries all, `MUSTER_SYNCS=7..8` runs one again. `MUSTER_SEEDS` says how many (or which) seeds there are of the script: the world's delays, and what a disk keeps of
+//! Every fifth sync, which a change can wait for; `MUSTER_SYNCS=1..999` tries all, `MUSTER_SYNCS=7..8` runs one again. `MUSTER_SEEDS` says how many (or which) seeds there are of the script: the world's delays, and what a disk keeps of
 //! what it had not synced.
 #![cfg(simulated)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
@@ -23,7 +23,7 @@ use muster_world::Millis;
 use muster_world::disk::Moment;
 
 /// Every so manieth sync, when nobody says which.
-const STRIDE: usize = 3;
+const STRIDE: usize = 5;
 /// Longer than any part of the script takes, in virtual time.
 const SOON: Millis = 60_000;
 /// For so long a machine has no power.
