@@ -74,11 +74,12 @@ impl Parts {
 
     fn write(&self, number: u64, at: u64, new: &[u8]) -> Result<(), Errno> {
         self.switch.check(Kind::Write)?;
-        self.platter().write(number, at, new).inspect_err(|error| {
-            if *error == Errno::ENOSPC {
-                self.switch.note_full();
-            }
-        })
+        // The platter is let go first: a sync takes the switch, and then the platter.
+        let written = self.platter().write(number, at, new);
+        if written == Err(Errno::ENOSPC) {
+            self.switch.note_full();
+        }
+        written
     }
 }
 

@@ -140,7 +140,7 @@ pub async fn run(plan: &Plan, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Rep
         Ok(copies) => recorder.so_far().copies = copies,
         Err(what) => violations.push(Violation { judge: "replicas", what }),
     }
-    match standings(&mut world).await {
+    match surviving(standings(&mut world)).await {
         Ok(standings) => recorder.so_far().standings = standings,
         Err(what) => violations.push(Violation { judge: "replicas", what }),
     }
