@@ -8,10 +8,9 @@ use std::time::Duration;
 use muster_client::api::cluster::Replica;
 use uuid::Uuid;
 
-use super::client::{Way, Worker};
 use super::operation::{Call, Micros, Seen};
 use super::script::Hand;
-use super::world::{PROBER, World};
+use super::world::World;
 use crate::cluster::SOON;
 use crate::until;
 
@@ -30,13 +29,7 @@ pub(super) async fn replay(world: &mut World) -> Result<usize, String> {
     for leader in voters(world).await? {
         world.hand_to(leader).await?;
         for node in world.cluster.running() {
-            let worker = Worker {
-                number: PROBER,
-                way: Way::Plain(world.http.clone(), node),
-                addresses: world.addresses.clone(),
-                recorder: world.recorder.clone(),
-                control: None,
-            };
+            let worker = world.prober(node);
             for call in &calls {
                 let answered = until(SOON, async || is_definite(&worker.perform(call, 0).await).then_some(()));
                 let asked = || format!("{call:?}, sent again through {}", world.names(&[node]));

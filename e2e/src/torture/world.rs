@@ -294,14 +294,18 @@ impl World {
         self.probes += 1;
         let value = format!("probe-{}", self.probes);
         let call = Call::Put { key: format!("probe/{node}"), value, condition: Condition::Always, again: None };
-        let worker = Worker {
+        matches!(self.prober(node).perform(&call, 0).await, Seen::Wrote { .. })
+    }
+
+    /// A client of the harness's own, at a node. What it does is on record like all else.
+    pub(super) fn prober(&self, node: usize) -> Worker {
+        Worker {
             number: PROBER,
             way: Way::Plain(self.http.clone(), node),
             addresses: self.addresses.clone(),
             recorder: self.recorder.clone(),
             control: None,
-        };
-        matches!(worker.perform(&call, 0).await, Seen::Wrote { .. })
+        }
     }
 
     /// Waits until nothing of a fault is left: whoever runs is alive to all, votes, and no voter is dead.
